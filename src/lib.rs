@@ -1,0 +1,10 @@
+//! pgtide copies rows from one Postgres to another, one data interval at a time.
+pub mod chunk;
+pub mod config;
+pub mod error;
+pub mod event;
+pub mod interval;
+pub mod ledger;
+pub mod name;
+pub mod postgres;
+pub mod shutdown;

@@ -1,0 +1,10 @@
+//! Postgres: knows SQL and the wire, not jobs.
+
+pub mod catalog;
+pub mod connect;
+pub mod copy;
+pub mod cursor;
+pub mod ident;
+pub mod row_tap;
+pub mod sqlstate;
+pub mod tls;
