@@ -7,4 +7,5 @@ pub mod interval;
 pub mod ledger;
 pub mod name;
 pub mod postgres;
+pub mod sandbox;
 pub mod shutdown;

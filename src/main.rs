@@ -1,1 +1,3 @@
+//! The `pgtide` program.
+
 fn main() {}

@@ -1,1 +1,2 @@
+//! Reads src/ and fails on an import that goes upward or sideways.
 fn main() {}

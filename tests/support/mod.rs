@@ -1,0 +1,36 @@
+//! The test harness: two servers for the whole process, two databases for each test.
+//!
+//! `databases("name")` is where a test starts; `private_server("name")` is for tests that stop or
+//! crash a server; `cli::pgtide` runs the program; `rows::assert_equal` is the checker; `proxy` is a
+//! network that breaks on demand. Nothing sleeps: tests wait for a state with `until`.
+#![allow(dead_code, unused_imports, reason = "each test uses a part of the harness")]
+
+pub(crate) mod cli;
+pub(crate) mod proxy;
+pub(crate) mod rows;
+pub(crate) mod servers;
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+pub(crate) use cli::pgtide;
+pub(crate) use servers::{Database, Pair, databases, private_server};
+
+/// The password in every test URL. No output of the program may ever contain it.
+pub(crate) const CANARY: &str = "canary-7f3a-do-not-print";
+
+/// The longest that a test waits for anything.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Waits until the probe says yes; fails the test, naming what it waited for, at the deadline.
+pub(crate) async fn until<F, Fut>(what: &str, mut probe: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = bool>,
+{
+    let start = Instant::now();
+    while !probe().await {
+        assert!(start.elapsed() < DEADLINE, "waited in vain until {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! The shared pair of servers, and databases on them.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use pgtide::sandbox::{Options, Programs, Server};
+use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+
+use super::CANARY;
+
+static SHARED: OnceLock<(Server, Server)> = OnceLock::new();
+static NUMBER: AtomicUsize = AtomicUsize::new(0);
+
+/// The two databases of one test, on two servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Pair {
+    pub(crate) source: Database,
+    pub(crate) destination: Database,
+}
+
+/// Makes an empty database on each of the shared servers; the hint makes its name readable.
+pub(crate) async fn databases(hint: &str) -> Pair {
+    let (source, destination) = tokio::task::spawn_blocking(shared).await.unwrap();
+    let name = format!("{hint}_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    let (source, destination) =
+        tokio::join!(Database::create(source, &name), Database::create(destination, &name));
+    Pair { source, destination }
+}
+
+/// Starts a server of its own for a test that stops or crashes it.
+pub(crate) async fn private_server(hint: &str) -> Server {
+    private_server_with(hint, Options::default()).await
+}
+
+/// The same with options.
+pub(crate) async fn private_server_with(hint: &str, options: Options) -> Server {
+    let hint = hint.to_owned();
+    tokio::task::spawn_blocking(move || start(&hint, &options)).await.unwrap()
+}
+
+fn shared() -> &'static (Server, Server) {
+    SHARED.get_or_init(|| {
+        let source = thread::spawn(|| start("source", &Options::default()));
+        let destination = start("destination", &Options::default());
+        (source.join().unwrap(), destination)
+    })
+}
+
+fn start(name: &str, options: &Options) -> Server {
+    let programs = Programs::find().unwrap_or_else(|e| panic!("{e}\n{}", e.hint().unwrap_or_default()));
+    Server::start(&programs, name, options).unwrap_or_else(|e| panic!("{}\n{:?}", e.chain(), e.details()))
+}
+
+/// One database of one test.
+#[derive(Debug, Clone)]
+pub(crate) struct Database {
+    name: String,
+    port: u16,
+}
+
+impl Database {
+    /// Creates a database with this name; the name must be a plain word.
+    pub(crate) async fn create(server: &Server, name: &str) -> Self {
+        let admin = Self::existing(server, "postgres");
+        admin.exec(&format!("create database {name} template template0")).await;
+        Self::existing(server, name)
+    }
+
+    /// A database that is there already.
+    pub(crate) fn existing(server: &Server, name: &str) -> Self {
+        Self { name: name.to_owned(), port: server.port() }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The URL for the program; its password is not asked for and must never be printed.
+    pub(crate) fn url(&self) -> String {
+        self.url_at(self.port)
+    }
+
+    /// The URL through another port, such as a proxy's.
+    pub(crate) fn url_at(&self, port: u16) -> String {
+        format!("postgres://postgres:{CANARY}@127.0.0.1:{port}/{}?sslmode=disable", self.name)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A new connection; its task ends with the client.
+    pub(crate) async fn client(&self) -> Client {
+        self.try_client().await.unwrap_or_else(|e| panic!("connecting to {}: {e}", self.name))
+    }
+
+    /// The same for a server that may be down.
+    pub(crate) async fn try_client(&self) -> Result<Client, tokio_postgres::Error> {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Runs statements, separated by semicolons, on a connection of their own.
+    pub(crate) async fn exec(&self, sql: &str) {
+        let result = self.client().await.batch_execute(sql).await;
+        result.unwrap_or_else(|e| panic!("{}: {e:?}\n{sql}", self.name));
+    }
+
+    /// The first column of the first row as text; fails when there is no row or it is null.
+    pub(crate) async fn scalar(&self, sql: &str) -> String {
+        let rows = self.rows(sql).await;
+        let value = rows.first().and_then(|row| row.first().cloned().flatten());
+        value.unwrap_or_else(|| panic!("no value from {sql}"))
+    }
+
+    /// All rows as text.
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
+        let messages = self.client().await.simple_query(sql).await;
+        let messages = messages.unwrap_or_else(|e| panic!("{}: {e:?}\n{sql}", self.name));
+        messages.iter().filter_map(values).collect()
+    }
+}
+
+fn values(message: &SimpleQueryMessage) -> Option<Vec<Option<String>>> {
+    let SimpleQueryMessage::Row(row) = message else { return None };
+    Some((0..row.len()).map(|i| row.get(i).map(str::to_owned)).collect())
+}
