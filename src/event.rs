@@ -166,7 +166,7 @@ pub struct Summary {
     pub skipped: usize,
     /// Intervals that failed, with the reason.
     pub failed: Vec<(String, Failure)>,
-    /// Intervals that were not started, because the run stopped.
+    /// Intervals that were not started, or stopped on the way, because the run stopped.
     pub not_started: usize,
     /// Rows loaded.
     pub rows: u64,
@@ -247,6 +247,11 @@ pub enum Event {
         id: IntervalId,
         /// What came of it.
         loaded: Loaded,
+    },
+    /// An interval's attempt was stopped; it is not done and not at fault.
+    IntervalStopped {
+        /// Which.
+        id: IntervalId,
     },
     /// An interval failed for good.
     IntervalFailed {
