@@ -2,10 +2,29 @@
 //!
 //! tokio-postgres knows few of libpq's words and means other things by some; everything is parsed
 //! here, to libpq's meaning. Nothing here touches the network.
+//!
+//! A place is text (`url`, `keywords`, `airflow`), becomes `words::Words`, is filled up from a
+//! service file, `PG*` variables and a password file, and ends as a [`ConnectionSpec`] in `resolve`.
+
+mod airflow;
+mod keywords;
+mod passfile;
+mod resolve;
+mod service;
+mod url;
+mod words;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use super::environment::Environment;
+use super::finding::{Finding, to_error};
+use crate::error::Result;
+
+pub(super) use airflow::parse as parse_airflow;
+pub(super) use resolve::{Extra, resolve};
+pub(super) use words::Words;
 
 /// A text that never prints itself.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,7 +131,7 @@ pub enum RootCert {
 }
 
 /// One Postgres, fully resolved: everything that connecting needs.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConnectionSpec {
     /// The connection's name in messages: `source`, `warehouse`.
     pub name: String,
@@ -156,4 +175,69 @@ pub struct ConnectionSpec {
     pub application_name: Option<String>,
     /// The most connections pgtide may open on this server.
     pub max_connections: Option<usize>,
+}
+
+impl ConnectionSpec {
+    /// Parses a URL (`postgres://...`) or a keyword string (`host=... dbname=...`), and fills what it
+    /// does not say from the environment as libpq does; also gives warnings for people.
+    ///
+    /// # Errors
+    /// `Config`, with every problem found; never with the text itself.
+    pub fn parse(name: &str, place: &str, env: &Environment) -> Result<(Self, Vec<String>)> {
+        let words = Words::parse(place).map_err(|what| vec![what]);
+        words
+            .and_then(|words| resolve(name, words, Extra::default(), env))
+            .map_err(|problems| to_error(findings(name, problems)))
+    }
+
+    /// Parses a URL or a keyword string alone: no variables, no files.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse).
+    pub fn from_url(name: &str, place: &str) -> Result<Self> {
+        Self::parse(name, place, &Environment::default()).map(|(spec, _)| spec)
+    }
+}
+
+/// Makes findings about a connection.
+pub(super) fn findings(name: &str, problems: Vec<String>) -> Vec<Finding> {
+    let finding = |what| Finding::new(format!("connection `{}`: {what}", name.escape_debug()));
+    problems.into_iter().map(finding).collect()
+}
+
+/// Shows all but secrets: the password and the arguments of `password_command`.
+impl fmt::Debug for ConnectionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConnectionSpec")
+            .field("name", &self.name)
+            .field("hosts", &self.hosts)
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .field("password", &self.password)
+            .field("password_command", &self.password_command.as_ref().map(|_| "(hidden)"))
+            .field("sslmode", &self.sslmode)
+            .field("target_session_attrs", &self.target_session_attrs)
+            .field("connect_timeout", &self.connect_timeout)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A place to try, as `host:port`.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp { name, port, .. } if name.contains(':') => write!(f, "[{name}]:{port}"),
+            Self::Tcp { name, port, .. } => write!(f, "{name}:{port}"),
+            Self::Unix { dir, port } => write!(f, "{}:{port}", dir.display()),
+        }
+    }
+}
+
+/// `etl@db.example:5432/warehouse`, for messages.
+impl fmt::Display for ConnectionSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let hosts: Vec<String> = self.hosts.iter().map(ToString::to_string).collect();
+        write!(f, "{}@{}/{}", self.user, hosts.join(","), self.database)
+    }
 }

@@ -1,14 +1,27 @@
 //! A job as it is after validation: what to copy, from where to where, how and when.
+//!
+//! `parse` reads a job file, `check` refuses what does not fit together, [`one_off`](Job::one_off)
+//! makes the job of a `copy`. What decides the rows is in [`definition_hash`](Job::definition_hash).
+
+mod check;
+mod definition;
+mod one_off;
+pub(super) mod parse;
+mod settings;
+mod when;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use chrono::NaiveDate;
+use chrono_tz::Tz;
 
 use crate::chunk::BatchLimits;
 use crate::interval::Calendar;
 use crate::name::TableName;
+
+pub use one_off::OneOff;
 
 /// How rows get into the destination table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,7 +52,7 @@ pub enum CommitPolicy {
 pub enum Origin {
     /// A table, view or materialized view of the source.
     Table(TableName),
-    /// A query template, rendered for each interval.
+    /// A query template, rendered for each interval by [`Job::render_query`].
     Query(String),
 }
 
@@ -118,6 +131,8 @@ pub struct Job {
     pub destination: String,
     /// Where the rows come from.
     pub origin: Origin,
+    /// The file that the query is in, if it has its own.
+    pub query_file: Option<PathBuf>,
     /// The destination table.
     pub into: TableName,
     /// Only these columns, in this order.
@@ -130,6 +145,8 @@ pub struct Job {
     pub time_column: Option<String>,
     /// The unit and zone of its intervals; none for a table copied whole.
     pub calendar: Option<Calendar>,
+    /// The zone of the session and of the schedule: the calendar's, or UTC if none was given.
+    pub timezone: Tz,
     /// How rows get in.
     pub mode: LoadMode,
     /// The key columns of `merge`.
@@ -154,6 +171,8 @@ pub struct Job {
     pub analyze: bool,
     /// Whether to make the table when it is missing.
     pub create: bool,
+    /// Whether to make the partition of an interval when it is missing.
+    pub create_partitions: bool,
     /// What to do with new columns.
     pub on_schema_change: OnSchemaChange,
     /// What to refresh after a run.
@@ -172,6 +191,10 @@ pub struct Job {
     pub min_delay: Duration,
     /// Which intervals a run without dates takes.
     pub catchup: Catchup,
+    /// Earlier intervals, counted back from the newest, that are loaded again with it.
+    pub lookback: Vec<u32>,
+    /// Whether an interval waits until the one before is loaded.
+    pub depends_on_past: bool,
     /// Further tries after a failure.
     pub retries: u32,
     /// The pause before another try.
@@ -180,10 +203,22 @@ pub struct Job {
     pub retry_exponential_backoff: bool,
     /// The longest pause.
     pub max_retry_delay: Duration,
-    /// Intervals at once.
+    /// Intervals at once in one process.
     pub max_active_runs: usize,
+    /// Intervals at once in this process, if the command line says so.
+    pub parallel: Option<usize>,
+    /// The pool whose slots an interval takes.
+    pub pool: Option<String>,
+    /// How many slots an interval takes.
+    pub pool_slots: usize,
+    /// Which waiting intervals go first: the higher number.
+    pub priority_weight: i32,
+    /// The longest time in which nothing moves.
+    pub progress_timeout: Duration,
     /// The longest time for one attempt.
     pub execution_timeout: Option<Duration>,
     /// Values for `{{ params.x }}`.
     pub params: BTreeMap<String, toml::Value>,
+    /// The name this job had before, whose ledger it goes on with.
+    pub was: Option<String>,
 }
