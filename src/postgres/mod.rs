@@ -1,5 +1,6 @@
 //! Postgres: knows SQL and the wire, not jobs.
 
+pub mod bound;
 pub mod catalog;
 pub mod connect;
 pub mod copy;
@@ -7,4 +8,5 @@ pub mod cursor;
 pub mod ident;
 pub mod row_tap;
 pub mod sqlstate;
+pub mod time_column;
 pub mod tls;

@@ -1,0 +1,400 @@
+//! A table, view or the like, with all that decides how it can be read and loaded.
+
+use tokio_postgres::Row;
+
+use super::super::connect::{Server, Session};
+use super::column::{self, Column};
+use crate::error::{Error, ErrorKind, Result};
+use crate::name::TableName;
+
+/// A relation as the session's role sees it.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    /// The OID.
+    pub oid: u32,
+    /// The name, with its schema.
+    pub name: TableName,
+    /// The kind.
+    pub kind: RelationKind,
+    /// How long its rows live.
+    pub persistence: Persistence,
+    /// The owner.
+    pub owner: String,
+    /// Whether row-level security filters this role's rows.
+    pub row_security: bool,
+    /// Whether it has rules other than a view's own; COPY ignores them.
+    pub has_rules: bool,
+    /// Enabled triggers that users made, here and on its partitions.
+    pub triggers: Vec<String>,
+    /// The columns in order.
+    pub columns: Vec<Column>,
+    /// The columns of the primary key, in the key's order.
+    pub primary_key: Vec<String>,
+    /// Unique indexes that can tell two rows apart: valid, immediate, without condition or expression.
+    pub unique_indexes: Vec<UniqueIndex>,
+    /// Its own foreign keys.
+    pub foreign_keys: Vec<String>,
+    /// Foreign keys that point at it.
+    pub referencing_fks: Vec<ForeignKey>,
+    /// The planner's row count, if the table was ever analyzed.
+    pub estimated_rows: Option<i64>,
+    /// Columns that lead a valid B-tree or BRIN index without condition.
+    pub leading_index_columns: Vec<String>,
+    /// The partition bound, if it is itself a partition: `FOR VALUES FROM (...) TO (...)`.
+    pub partition_bound: Option<String>,
+    /// The partition key, if it is partitioned: `RANGE (day)`.
+    pub partition_key: Option<String>,
+    /// The leaves, if it is partitioned.
+    pub leaves: Vec<Partition>,
+    /// Whether the role may `LOCK ... IN ACCESS SHARE MODE`: a table, with SELECT on the whole of it.
+    pub lockable: bool,
+}
+
+/// What a relation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// An ordinary table.
+    Table,
+    /// A partitioned table.
+    Partitioned,
+    /// A view.
+    View,
+    /// A materialized view.
+    MaterializedView,
+    /// A foreign table.
+    Foreign,
+    /// A sequence.
+    Sequence,
+}
+
+/// How long rows live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Persistence {
+    /// For ever.
+    Permanent,
+    /// Until the server crashes.
+    Unlogged,
+    /// Until the session ends.
+    Temporary,
+}
+
+/// A unique index over plain columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UniqueIndex {
+    /// The index's name.
+    pub name: String,
+    /// Its key columns in order.
+    pub columns: Vec<String>,
+}
+
+/// A foreign key of another table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignKey {
+    /// The constraint's name.
+    pub name: String,
+    /// The table that has it.
+    pub table: TableName,
+    /// What happens there when a row here is deleted.
+    pub on_delete: OnDelete,
+}
+
+/// The action of a foreign key when a row it points at is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OnDelete {
+    /// The delete fails, now or at the commit.
+    Refuse,
+    /// The rows that point at it are deleted too.
+    Cascade,
+    /// Their columns are set to NULL or to the default.
+    Set,
+}
+
+/// A leaf of a partitioned table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partition {
+    /// The OID.
+    pub oid: u32,
+    /// The name.
+    pub name: TableName,
+    /// The kind: a table or a foreign table.
+    pub kind: RelationKind,
+    /// How long its rows live.
+    pub persistence: Persistence,
+    /// `FOR VALUES ...` or `DEFAULT`.
+    pub bound: String,
+}
+
+impl RelationKind {
+    pub(super) fn of(relkind: &str) -> Option<Self> {
+        Some(match relkind {
+            "r" => Self::Table,
+            "p" => Self::Partitioned,
+            "v" => Self::View,
+            "m" => Self::MaterializedView,
+            "f" => Self::Foreign,
+            "S" => Self::Sequence,
+            _ => return None,
+        })
+    }
+
+    /// The words for it: `materialized view`.
+    #[must_use]
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Partitioned => "partitioned table",
+            Self::View => "view",
+            Self::MaterializedView => "materialized view",
+            Self::Foreign => "foreign table",
+            Self::Sequence => "sequence",
+        }
+    }
+}
+
+impl Persistence {
+    fn of(relpersistence: &str) -> Self {
+        match relpersistence {
+            "u" => Self::Unlogged,
+            "t" => Self::Temporary,
+            _ => Self::Permanent,
+        }
+    }
+}
+
+impl Relation {
+    /// The column of this name.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|c| c.name == name)
+    }
+
+    /// Whether a usable index leads with the column.
+    #[must_use]
+    pub fn index_on(&self, column: &str) -> bool {
+        self.leading_index_columns.iter().any(|c| c == column)
+    }
+
+    /// Foreign keys through which a delete here deletes elsewhere.
+    pub fn cascade_fks(&self) -> impl Iterator<Item = &ForeignKey> {
+        self.referencing_fks.iter().filter(|fk| fk.on_delete == OnDelete::Cascade)
+    }
+
+    /// Whether another table's foreign key points here: `TRUNCATE` refuses such a table, even an empty one.
+    #[must_use]
+    pub fn is_referenced(&self) -> bool {
+        self.referencing_fks.iter().any(|fk| fk.table != self.name)
+    }
+
+    /// Whether a unique index has exactly these columns in any order.
+    #[must_use]
+    pub fn has_unique_index(&self, columns: &[String]) -> bool {
+        let same = |index: &UniqueIndex| {
+            index.columns.len() == columns.len() && columns.iter().all(|c| index.columns.contains(c))
+        };
+        self.unique_indexes.iter().any(same)
+    }
+
+    /// Whether a unique index, not null throughout, has exactly these columns in any order.
+    #[must_use]
+    pub fn is_unique_key(&self, columns: &[String]) -> bool {
+        let not_null = |name: &String| self.column(name).is_some_and(|c| c.not_null);
+        self.has_unique_index(columns) && columns.iter().all(not_null)
+    }
+
+    /// Why rows cannot be read from it, each with what helps; empty if they can.
+    #[must_use]
+    pub fn refused_as_source(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if self.kind == RelationKind::Sequence {
+            reasons.push(format!("{} is a sequence, not a table", self.name));
+        }
+        if self.row_security {
+            reasons.push(format!(
+                "row-level security on {} hides rows from this role: use a role with BYPASSRLS",
+                self.name
+            ));
+        }
+        reasons
+    }
+
+    /// Why rows cannot be loaded into it, each with what helps; empty if they can.
+    #[must_use]
+    pub fn refused_as_destination(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if !matches!(self.kind, RelationKind::Table | RelationKind::Partitioned) {
+            let kind = self.kind.words();
+            reasons.push(format!("{} is a {kind}: rows can only be loaded into a table", self.name));
+        }
+        if self.row_security {
+            reasons.push(format!("row-level security on {} is in force for this role", self.name));
+        }
+        reasons.extend(unsafe_storage(&self.name, self.persistence));
+        for leaf in &self.leaves {
+            reasons.extend(unsafe_storage(&leaf.name, leaf.persistence));
+            if leaf.kind == RelationKind::Foreign {
+                reasons.push(format!("partition {} of {} is a foreign table", leaf.name, self.name));
+            }
+        }
+        reasons
+    }
+}
+
+fn unsafe_storage(name: &TableName, persistence: Persistence) -> Option<String> {
+    match persistence {
+        Persistence::Permanent => None,
+        Persistence::Unlogged => Some(format!(
+            "{name} is unlogged and would be empty after a crash: alter table {name} set logged;"
+        )),
+        Persistence::Temporary => Some(format!("{name} is a temporary table of another session")),
+    }
+}
+
+/// Whether two relations are one and the same table.
+///
+/// A copy of a whole cluster shares its identifier and OIDs with the original, so a primary must
+/// also have started at the same moment; a standby is taken for its primary.
+#[must_use]
+pub fn same_table(source: (&Server, &Relation), destination: (&Server, &Relation)) -> bool {
+    let (a, b) = (source.0, destination.0);
+    a.system_identifier == b.system_identifier
+        && a.database_oid == b.database_oid
+        && source.1.oid == destination.1.oid
+        && (a.in_recovery || a.postmaster_start == b.postmaster_start)
+}
+
+const RELATION: &str = r#"
+with tree(oid) as (
+    select $1::pg_catalog.oid
+    union select relid::pg_catalog.oid from pg_catalog.pg_partition_tree($1::pg_catalog.oid::pg_catalog.regclass)
+)
+select n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text,
+    pg_catalog.pg_get_userbyid(c.relowner), pg_catalog.row_security_active(c.oid),
+    exists (select from pg_catalog.pg_rewrite w where w.ev_class = c.oid and w.ev_type <> '1'),
+    array(select distinct g.tgname::pg_catalog.text from pg_catalog.pg_trigger g
+          where g.tgrelid in (select oid from tree) and not g.tgisinternal and g.tgenabled in ('O', 'A')
+          order by 1),
+    array(select a.attname::pg_catalog.text
+          from pg_catalog.pg_index i
+              cross join lateral pg_catalog.unnest(i.indkey::pg_catalog.int2[]) with ordinality k(attnum, n)
+              join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+          where i.indrelid = c.oid and i.indisprimary and k.n <= i.indnkeyatts order by k.n),
+    array(select k.conname::pg_catalog.text from pg_catalog.pg_constraint k
+          where k.conrelid = c.oid and k.contype = 'f' order by 1),
+    array(select distinct a.attname::pg_catalog.text
+          from pg_catalog.pg_index i
+              join pg_catalog.pg_class x on x.oid = i.indexrelid
+              join pg_catalog.pg_am m on m.oid = x.relam
+              join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+          where i.indrelid = c.oid and i.indisvalid and i.indisready and i.indpred is null
+              and m.amname in ('btree', 'brin')),
+    pg_catalog.pg_get_expr(c.relpartbound, c.oid),
+    case when c.relkind = 'p' then pg_catalog.pg_get_partkeydef(c.oid) end,
+    c.relkind in ('r', 'p') and pg_catalog.has_table_privilege(c.oid, 'select'),
+    (select pg_catalog.sum(nullif(l.reltuples, -1)::pg_catalog.float8)
+     from tree join pg_catalog.pg_class l using (oid) where l.relkind in ('r', 'm', 'f'))
+from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where c.oid = $1"#;
+
+const UNIQUE_INDEXES: &str = r#"
+select x.relname, array(
+    select a.attname::pg_catalog.text
+    from pg_catalog.unnest(i.indkey::pg_catalog.int2[]) with ordinality k(attnum, n)
+        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
+    where k.n <= i.indnkeyatts order by k.n)
+from pg_catalog.pg_index i join pg_catalog.pg_class x on x.oid = i.indexrelid
+where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate
+    and i.indpred is null and i.indexprs is null
+order by i.indisprimary desc, x.relname"#;
+
+/// The children of a foreign key between the same two tables say nothing more.
+const REFERENCING_FKS: &str = r#"
+select k.conname, n.nspname, c.relname, k.confdeltype::pg_catalog.text
+from pg_catalog.pg_constraint k
+    join pg_catalog.pg_class c on c.oid = k.conrelid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where k.contype = 'f' and k.confrelid = $1
+    and not exists (select from pg_catalog.pg_constraint parent
+                    where parent.oid = k.conparentid and parent.confrelid = $1)
+order by n.nspname, c.relname, k.conname"#;
+
+const LEAVES: &str = r#"
+select c.oid, n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text,
+    coalesce(pg_catalog.pg_get_expr(c.relpartbound, c.oid), '')
+from pg_catalog.pg_partition_tree($1::pg_catalog.oid::pg_catalog.regclass) p
+    join pg_catalog.pg_class c on c.oid = p.relid
+    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+where p.isleaf
+order by n.nspname, c.relname"#;
+
+/// Reads all of a relation; none if it went away.
+pub(super) async fn read(session: &Session, oid: u32) -> Result<Option<Relation>> {
+    let doing = "reading a table from the catalog";
+    let Some(row) = session.query_opt(doing, RELATION, &[&oid]).await? else {
+        return Ok(None);
+    };
+    let columns = column::read(session, oid).await?;
+    let unique = session.query(doing, UNIQUE_INDEXES, &[&oid]).await?;
+    let fks = session.query(doing, REFERENCING_FKS, &[&oid]).await?;
+    let mut relation = of_row(oid, &row, columns)?;
+    if relation.kind == RelationKind::Partitioned {
+        let leaves = session.query(doing, LEAVES, &[&oid]).await?;
+        relation.leaves = leaves.iter().map(leaf).collect::<Result<_>>()?;
+    }
+    relation.unique_indexes =
+        unique.iter().map(|row| UniqueIndex { name: row.get(0), columns: row.get(1) }).collect();
+    relation.referencing_fks = fks.iter().map(foreign_key).collect();
+    Ok(Some(relation))
+}
+
+fn of_row(oid: u32, row: &Row, columns: Vec<Column>) -> Result<Relation> {
+    let name = TableName::new(row.get::<_, String>(0), row.get::<_, String>(1));
+    let kind = kind_of(&name, row.get(2))?;
+    let rows: Option<f64> = row.get(14);
+    Ok(Relation {
+        oid,
+        name,
+        kind,
+        persistence: Persistence::of(row.get(3)),
+        owner: row.get(4),
+        row_security: row.get(5),
+        has_rules: row.get(6),
+        triggers: row.get(7),
+        columns,
+        primary_key: row.get(8),
+        unique_indexes: Vec::new(),
+        foreign_keys: row.get(9),
+        referencing_fks: Vec::new(),
+        // Below 2^53, so nothing is lost that the planner's estimate had.
+        estimated_rows: rows.map(|rows| rows as i64),
+        leading_index_columns: row.get(10),
+        partition_bound: row.get(11),
+        partition_key: row.get(12),
+        leaves: Vec::new(),
+        lockable: row.get(13),
+    })
+}
+
+fn kind_of(name: &TableName, relkind: &str) -> Result<RelationKind> {
+    RelationKind::of(relkind).ok_or_else(|| {
+        Error::new(ErrorKind::Preflight, format!("{name} is neither a table nor a view (kind {relkind})"))
+    })
+}
+
+fn leaf(row: &Row) -> Result<Partition> {
+    let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
+    let kind = kind_of(&name, row.get(3))?;
+    Ok(Partition { oid: row.get(0), name, kind, persistence: Persistence::of(row.get(4)), bound: row.get(5) })
+}
+
+fn foreign_key(row: &Row) -> ForeignKey {
+    let action: String = row.get(3);
+    ForeignKey {
+        name: row.get(0),
+        table: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
+        on_delete: match action.as_str() {
+            "c" => OnDelete::Cascade,
+            "n" | "d" => OnDelete::Set,
+            _ => OnDelete::Refuse,
+        },
+    }
+}
