@@ -1,0 +1,329 @@
+//! Looking at the ledger, for plans and for people: this file holds nothing but `select`.
+//!
+//! `running` is what a row says; whether the run lives is what its lock says. The two are read one
+//! after the other, so a run that ends in between is looked at a second time.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::{Ledger, TableRef, interval_of, stored};
+use crate::error::Result;
+use crate::interval::DataInterval;
+use crate::ledger::Seen;
+use crate::postgres::connect::Session;
+use crate::state::State;
+
+/// What the ledger says about a job at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Its intervals, oldest first.
+    pub intervals: Vec<IntervalRecord>,
+}
+
+/// Whether something works on an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Activity {
+    /// Nothing.
+    Idle,
+    /// A live run loads it, or loads it again.
+    Live,
+    /// A run died while it loaded it, or loaded it again.
+    Dead,
+}
+
+/// One interval in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntervalRecord {
+    /// The interval's row.
+    pub id: i64,
+    /// Its bounds.
+    pub interval: DataInterval,
+    /// Its name in the job's time zone.
+    pub key: String,
+    /// The time zone it was last claimed or marked with.
+    pub timezone: Option<String>,
+    /// Its state; `Interrupted` for a first load whose run died.
+    pub state: State,
+    /// Whether something works on it; a loaded interval may be loaded again.
+    pub activity: Activity,
+    /// The reason of the latest mark.
+    pub reason: Option<String>,
+    /// The destination table.
+    pub table: TableRef,
+    /// What limits the rows that the job owns.
+    pub scope: Option<String>,
+    /// When the load that stands was recorded.
+    pub loaded_at: Option<DateTime<Utc>>,
+    /// The hash of the definition it was loaded with.
+    pub definition_hash: Option<String>,
+    /// Its rows, if pgtide counted them.
+    pub rows: Option<i64>,
+    /// Its bytes, as sent.
+    pub bytes: Option<i64>,
+    /// Its batches.
+    pub batches: Option<i32>,
+    /// The digest of its rows.
+    pub digest: Option<i64>,
+    /// The latest attempt's number; 0 if there was none.
+    pub attempt: i32,
+    /// Attempts since it was last loaded or marked.
+    pub tries: i32,
+    /// The host of the latest attempt.
+    pub host: Option<String>,
+    /// The process of the latest attempt.
+    pub pid: Option<i64>,
+    /// The run of the latest attempt.
+    pub run_id: Option<String>,
+    /// What started that run.
+    pub trigger: Option<String>,
+    /// When the latest attempt was claimed.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When the latest attempt ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The SQLSTATE or kind of the latest attempt's error.
+    pub error_code: Option<String>,
+    /// The latest attempt's error.
+    pub error_message: Option<String>,
+    token: Option<Uuid>,
+}
+
+impl IntervalRecord {
+    /// What a claim compares the row with.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen { state: self.state, loaded_at: self.loaded_at }
+    }
+}
+
+/// One line of an interval's history: an attempt that ended, or a mark.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// The interval's name.
+    pub key: String,
+    /// The number of the attempt; for a mark, of the latest attempt before it.
+    pub attempt: i32,
+    /// `loaded`, `failed`, `interrupted` or `marked`.
+    pub outcome: String,
+    /// The interval's state afterwards.
+    pub state: State,
+    /// The reason of a mark.
+    pub reason: Option<String>,
+    /// The database role that recorded it.
+    pub role: String,
+    /// The host.
+    pub host: Option<String>,
+    /// The process.
+    pub pid: Option<i64>,
+    /// The run.
+    pub run_id: Option<String>,
+    /// What started the run.
+    pub trigger: Option<String>,
+    /// Rows that it brought into the destination table.
+    pub rows: Option<i64>,
+    /// When it was claimed; none for a mark.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it was recorded.
+    pub finished_at: DateTime<Utc>,
+    /// The SQLSTATE or kind of error.
+    pub error_code: Option<String>,
+    /// What went wrong.
+    pub error_message: Option<String>,
+}
+
+/// The rows that are loaded for one local date.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DayRows {
+    /// The local date on which the intervals start.
+    pub date: NaiveDate,
+    /// Their rows.
+    pub rows: i64,
+}
+
+const INTERVALS: &str = "
+select i.id, i.interval_start, i.interval_end, i.key, i.timezone, i.state, i.reason, i.table_oid, i.table_name,
+       i.scope, i.loaded_at, i.definition_hash, i.rows, i.bytes, i.batches, i.digest, i.token, i.attempt,
+       i.tries, i.host, i.pid, i.run_id, i.triggered_by, i.started_at, i.finished_at, i.error_code,
+       i.error_message
+from pgtide.interval i
+where i.job = $1 and i.interval_start < $3 and i.interval_end > $2
+order by i.interval_start, i.interval_end";
+
+const LIVE: &str = "
+select l.objid::bigint as id
+from pg_catalog.pg_locks l
+where l.locktype = 'advisory' and l.granted and l.objsubid = 2 and l.mode = 'ExclusiveLock'
+  and l.classid = $1
+  and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())";
+
+const ATTEMPTS: &str = "
+select i.key, a.attempt, a.outcome, a.state, a.reason, a.role, a.host, a.pid, a.run_id, a.triggered_by,
+       a.rows, a.started_at, a.finished_at, a.error_code, a.error_message
+from pgtide.attempt a join pgtide.interval i on i.id = a.interval_id
+where i.job = $1 ";
+
+impl Ledger {
+    /// Reads a job's intervals that share an instant with the range, oldest first.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn snapshot(
+        &self,
+        session: &Session,
+        job: &str,
+        range: Option<DataInterval>,
+    ) -> Result<Snapshot> {
+        let range = range.unwrap_or(DataInterval::WHOLE);
+        let doing = format!("reading what is loaded of {job}");
+        let mut intervals = self.intervals(session, &doing, job, range).await?;
+        if intervals.iter().all(|i| i.token.is_none()) {
+            return Ok(Snapshot { intervals });
+        }
+        let live: Vec<i64> = session
+            .query(&doing, LIVE, &[&self.interval_oid])
+            .await?
+            .iter()
+            .map(|row| row.get("id"))
+            .collect();
+        let is_live = |i: &IntervalRecord| live.contains(&i.id);
+        if intervals.iter().any(|i| i.token.is_some() && !is_live(i)) {
+            // A free lock means dead only if the same token stands after the lock was looked at.
+            let before: Vec<Option<Uuid>> = intervals.iter().map(|i| i.token).collect();
+            intervals = self.intervals(session, &doing, job, range).await?;
+            for interval in &mut intervals {
+                let dead = !live.contains(&interval.id) && before.contains(&interval.token);
+                interval.judge(dead);
+            }
+        } else {
+            intervals.iter_mut().for_each(|i| i.judge(false));
+        }
+        Ok(Snapshot { intervals })
+    }
+
+    async fn intervals(
+        &self,
+        session: &Session,
+        doing: &str,
+        job: &str,
+        range: DataInterval,
+    ) -> Result<Vec<IntervalRecord>> {
+        let (start, end) = (stored(range.start), stored(range.end));
+        let rows = session.query(doing, &self.sql(INTERVALS), &[&job, &start, &end]).await?;
+        rows.iter().map(IntervalRecord::from_row).collect()
+    }
+
+    /// Reads the history of one interval, oldest first.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn attempts(
+        &self,
+        session: &Session,
+        job: &str,
+        interval: DataInterval,
+    ) -> Result<Vec<AttemptRecord>> {
+        let doing = format!("reading the history of {job}");
+        let sql = format!("{ATTEMPTS} and i.interval_start = $2 and i.interval_end = $3 order by a.id");
+        let (start, end) = (stored(interval.start), stored(interval.end));
+        let params: [&(dyn ToSql + Sync); 3] = [&job, &start, &end];
+        let rows = session.query(&doing, &self.sql(&sql), &params).await?;
+        rows.iter().map(AttemptRecord::from_row).collect()
+    }
+
+    /// Reads the latest failure of a job, of whichever interval.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn latest_error(&self, session: &Session, job: &str) -> Result<Option<AttemptRecord>> {
+        let doing = format!("reading the latest error of {job}");
+        let sql = format!("{ATTEMPTS} and a.outcome = 'failed' order by a.id desc limit 1");
+        let row = session.query_opt(&doing, &self.sql(&sql), &[&job]).await?;
+        row.as_ref().map(AttemptRecord::from_row).transpose()
+    }
+
+    /// Reads the rows loaded per local date of the latest `days` dates that have any, oldest first.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn rows_per_day(&self, session: &Session, job: &str, days: i64) -> Result<Vec<DayRows>> {
+        let doing = format!("reading rows per day of {job}");
+        let sql = self.sql(
+            "select date, rows from (
+                 select (interval_start at time zone coalesce(timezone, 'UTC'))::date as date,
+                        sum(rows)::bigint as rows
+                 from pgtide.interval
+                 where job = $1 and loaded_at is not null and rows is not null and isfinite(interval_start)
+                 group by 1 order by 1 desc limit $2) latest
+             order by date",
+        );
+        let rows = session.query(&doing, &sql, &[&job, &days]).await?;
+        Ok(rows.iter().map(|row| DayRows { date: row.get("date"), rows: row.get("rows") }).collect())
+    }
+}
+
+impl IntervalRecord {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            id: row.get("id"),
+            interval: interval_of(row),
+            key: row.get("key"),
+            timezone: row.get("timezone"),
+            state: row.get::<_, &str>("state").parse()?,
+            activity: Activity::Idle,
+            reason: row.get("reason"),
+            table: TableRef { oid: row.get("table_oid"), name: row.get("table_name") },
+            scope: row.get("scope"),
+            loaded_at: row.get("loaded_at"),
+            definition_hash: row.get("definition_hash"),
+            rows: row.get("rows"),
+            bytes: row.get("bytes"),
+            batches: row.get("batches"),
+            digest: row.get("digest"),
+            attempt: row.get("attempt"),
+            tries: row.get("tries"),
+            host: row.get("host"),
+            pid: row.get("pid"),
+            run_id: row.get("run_id"),
+            trigger: row.get("triggered_by"),
+            started_at: row.get("started_at"),
+            finished_at: row.get("finished_at"),
+            error_code: row.get("error_code"),
+            error_message: row.get("error_message"),
+            token: row.get("token"),
+        })
+    }
+
+    fn judge(&mut self, dead: bool) {
+        self.activity = match (self.token, dead) {
+            (None, _) => Activity::Idle,
+            (Some(_), true) => Activity::Dead,
+            (Some(_), false) => Activity::Live,
+        };
+        if self.state == State::Running && self.activity == Activity::Dead {
+            self.state = State::Interrupted;
+        }
+    }
+}
+
+impl AttemptRecord {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            key: row.get("key"),
+            attempt: row.get("attempt"),
+            outcome: row.get("outcome"),
+            state: row.get::<_, &str>("state").parse()?,
+            reason: row.get("reason"),
+            role: row.get("role"),
+            host: row.get("host"),
+            pid: row.get("pid"),
+            run_id: row.get("run_id"),
+            trigger: row.get("triggered_by"),
+            rows: row.get("rows"),
+            started_at: row.get("started_at"),
+            finished_at: row.get("finished_at"),
+            error_code: row.get("error_code"),
+            error_message: row.get("error_message"),
+        })
+    }
+}

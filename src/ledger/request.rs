@@ -1,0 +1,137 @@
+//! The words of a claim: what is asked for, what comes back, and what an attempt carries with it.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::liveness::Holder;
+use super::{Owner, TableRef};
+use crate::error::{Error, ErrorKind};
+use crate::interval::DataInterval;
+use crate::state::State;
+
+/// What to claim, for whom, and what the plan saw.
+#[derive(Debug, Clone)]
+pub struct ClaimRequest {
+    /// The job.
+    pub job: String,
+    /// The destination table.
+    pub table: TableRef,
+    /// What limits the rows that the job owns.
+    pub scope: Option<String>,
+    /// The interval.
+    pub interval: DataInterval,
+    /// The interval's name in the job's time zone.
+    pub key: String,
+    /// The job's time zone.
+    pub timezone: Option<String>,
+    /// The hash of the job's definition.
+    pub definition_hash: String,
+    /// Who claims.
+    pub owner: Owner,
+    /// What the plan saw; none if the ledger had no row.
+    pub seen: Option<Seen>,
+    /// Whether a loaded interval is loaded again.
+    pub reload: bool,
+    /// Whether a stale interval is loaded again.
+    pub stale: bool,
+    /// Whether a loaded interval is loaded again in a mode that adds rows.
+    pub force: bool,
+    /// Whether a live run that holds the interval is terminated.
+    pub take_over: bool,
+}
+
+/// What the plan saw of an interval: enough to notice that it was loaded or marked meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Its state.
+    pub state: State,
+    /// When the load that stood was recorded.
+    pub loaded_at: Option<DateTime<Utc>>,
+}
+
+/// How a claim ended.
+#[derive(Debug)]
+pub enum ClaimOutcome {
+    /// The interval is ours.
+    Claimed(Box<Claim>),
+    /// A live run has it.
+    Held(Holder),
+    /// It is loaded, perhaps since the plan was made.
+    AlreadyLoaded,
+    /// Somebody marked it skipped after the plan was made.
+    MarkedSkipped,
+    /// Rows of another job, or of this one with another interval, are in its part of the table.
+    Overlaps {
+        /// The other job.
+        job: String,
+        /// The other interval.
+        key: String,
+    },
+}
+
+/// A claimed interval: what every transaction of the attempt needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The interval's row.
+    pub interval_id: i64,
+    /// What allows this attempt, and no other, to commit.
+    pub token: Uuid,
+    /// The number of the attempt, from 1.
+    pub attempt: i32,
+    /// Attempts since it was last loaded or marked, this one included.
+    pub tries: i32,
+    /// The job.
+    pub job: String,
+    /// The interval's name.
+    pub key: String,
+    /// The destination table's OID.
+    pub table_oid: u32,
+    /// The destination table's name.
+    pub table_name: String,
+    /// The hash of the job's definition.
+    pub definition_hash: String,
+    /// Whether a load stands, which this attempt replaces.
+    pub was_loaded: bool,
+    /// The rows of the load that stands, if pgtide counted them.
+    pub previous_rows: Option<i64>,
+    /// Rows that dead attempts committed into the destination table and that are still recorded.
+    pub left_rows: i64,
+    /// Staged tables that dead attempts left in the ledger's schema.
+    pub left_stages: Vec<String>,
+    /// The last key that dead attempts committed; none if another definition wrote any of their rows.
+    pub resume_key: Option<Vec<u8>>,
+    /// The rows up to that key; 0 without one.
+    pub resume_rows: i64,
+    /// Where the interval was loaded before, if that was another table; what is recorded of it is gone.
+    pub moved_from: Option<TableRef>,
+}
+
+impl Claim {
+    /// The name of the attempt's staged table in the ledger's schema.
+    #[must_use]
+    pub fn stage_name(&self) -> String {
+        format!("stage_{}", self.token.simple())
+    }
+
+    /// The interval in messages: `users 2026-01-05`.
+    pub(super) fn label(&self) -> String {
+        format!("{} {}", self.job, self.key)
+    }
+
+    /// What is said when a fence refuses a transaction of this attempt.
+    pub(super) fn fenced(&self, doing: &str) -> Error {
+        Error::new(
+            ErrorKind::Fenced,
+            format!(
+                "{doing}: attempt {} of {} has lost its claim, nothing more of it can be committed",
+                self.attempt,
+                self.label()
+            ),
+        )
+        .with_detail(format!(
+            "another run or a mark took the interval over, or {} is no longer the table that was claimed",
+            self.table_name
+        ))
+        .with_hint(format!("pgtide status {} shows who has it now", self.job))
+    }
+}
