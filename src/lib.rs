@@ -7,6 +7,7 @@ pub mod exit;
 pub mod interval;
 pub mod ledger;
 pub mod name;
+pub mod plan;
 pub mod postgres;
 pub mod sandbox;
 pub mod shutdown;

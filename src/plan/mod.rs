@@ -1,0 +1,243 @@
+//! What to load and what to leave alone, and why: a pure function of job, dates, ledger and now.
+//!
+//! `run`, `backfill`, `schedule`, `plan` and the views of the state all ask here. Nothing is read or
+//! written; the clock is an argument. `dates` turns what was asked into intervals, `due` finds them when
+//! nothing was asked, `verdict` decides about one, `overlap` refuses what the ledger cannot tell apart.
+
+mod dates;
+mod due;
+mod overlap;
+mod verdict;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::config::job::Job;
+use crate::error::{Error, ErrorKind, Result};
+use crate::interval::{Calendar, DataInterval};
+use crate::state::State;
+
+pub use due::{newest_complete, upcoming};
+
+/// The most intervals that one plan may hold.
+pub const MAX_INTERVALS: usize = 20_000;
+
+/// Which intervals are asked for, as it was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Dates {
+    /// None by name: what is missing or failed, and complete.
+    Due,
+    /// Each a date, a month (`2026-01`), or a key as pgtide prints it (`2026-W02`, `2026-01-05T03:00`).
+    Days(Vec<String>),
+    /// Dates or months, both included.
+    Range {
+        /// The first; without it, the job's `start_date`.
+        from: Option<String>,
+        /// The last; without it, the newest complete interval's.
+        to: Option<String>,
+    },
+    /// Half-open, on the job's grid.
+    Instants {
+        /// The first instant.
+        start: String,
+        /// The first instant after.
+        end: String,
+    },
+}
+
+/// What is asked of a plan.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// Which intervals.
+    pub dates: Dates,
+    /// Whether to load again what is loaded.
+    pub reload: bool,
+    /// Whether to load again what is stale, or was loaded by another definition.
+    pub stale: bool,
+    /// Whether the newest comes first.
+    pub backwards: bool,
+    /// The hash of the job's definition as it is now.
+    pub definition_hash: String,
+}
+
+/// What the ledger says about one interval of the job.
+#[derive(Debug, Clone)]
+pub struct Recorded {
+    /// Its bounds.
+    pub interval: DataInterval,
+    /// Its state.
+    pub state: State,
+    /// The hash of the definition that it was loaded by, if it is known.
+    pub definition_hash: Option<String>,
+    /// Rows in the table, once loaded.
+    pub rows: Option<i64>,
+    /// Attempts so far.
+    pub attempts: u32,
+    /// When the last attempt ended, or the state was set.
+    pub finished: Option<DateTime<Utc>>,
+    /// One line: who runs it, why it failed, why it is stale or skipped.
+    pub note: Option<String>,
+}
+
+/// What is to happen to an interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Load it; no finished load of it is in the table.
+    Load,
+    /// Load it again; what is in the table stays until the replacement commits.
+    Reload,
+    /// Leave it alone.
+    Skip,
+    /// It is asked for by name and not complete yet: the caller exits with 75.
+    Wait {
+        /// When it will be complete.
+        ready_at: DateTime<Utc>,
+    },
+    /// It failed and its automatic tries are used up: not done, so the caller must not exit with 0.
+    Exhausted,
+}
+
+impl Action {
+    /// Whether rows are to be loaded.
+    #[must_use]
+    pub fn loads(self) -> bool {
+        matches!(self, Self::Load | Self::Reload)
+    }
+}
+
+/// One interval of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Planned {
+    /// Its bounds.
+    pub interval: DataInterval,
+    /// Its name.
+    pub key: String,
+    /// What is to happen.
+    pub action: Action,
+    /// Why, in one line.
+    pub reason: String,
+}
+
+/// Intervals in the order in which they are to be taken, each with an action and its reason.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The intervals: all that were named; without names, those that need something.
+    pub intervals: Vec<Planned>,
+    /// Without names: how many intervals need nothing and are not listed.
+    pub done: usize,
+    /// What a person should know about the plan, one line each.
+    pub notes: Vec<String>,
+}
+
+impl Plan {
+    /// The intervals to load or reload.
+    pub fn to_load(&self) -> impl Iterator<Item = &Planned> {
+        self.intervals.iter().filter(|p| p.action.loads())
+    }
+
+    /// The intervals left alone.
+    pub fn skipped(&self) -> impl Iterator<Item = &Planned> {
+        self.intervals.iter().filter(|p| p.action == Action::Skip)
+    }
+
+    /// The intervals that were asked for and are not complete yet.
+    pub fn waiting(&self) -> impl Iterator<Item = &Planned> {
+        self.intervals.iter().filter(|p| matches!(p.action, Action::Wait { .. }))
+    }
+
+    /// The intervals that failed too often to be tried again unasked.
+    pub fn exhausted(&self) -> impl Iterator<Item = &Planned> {
+        self.intervals.iter().filter(|p| p.action == Action::Exhausted)
+    }
+}
+
+/// Decides what happens to each interval that is asked for, or due.
+///
+/// `recorded` is all that the ledger has of the job, in any order, each interval once.
+///
+/// # Errors
+/// `Usage`, when the dates make no sense for the job or are too many; `Config`, when an interval to load
+/// shares time with one in the ledger that another unit or time zone made, or the job lacks a
+/// `start_date` it needs.
+pub fn plan(job: &Job, request: &Request, recorded: &[Recorded], now: DateTime<Utc>) -> Result<Plan> {
+    let Some(calendar) = job.calendar else { return whole(job, request, recorded) };
+    let ledger = recorded.iter().map(|record| (record.interval, record)).collect();
+    let context = Context { job, calendar, request, recorded, ledger, now };
+    let mut plan = match &request.dates {
+        Dates::Due => due::plan(&context)?,
+        _ => named(&context)?,
+    };
+    overlap::refuse(job, &plan, recorded)?;
+    if request.backwards {
+        plan.intervals.reverse();
+    }
+    Ok(plan)
+}
+
+/// Everything a decision looks at.
+struct Context<'a> {
+    job: &'a Job,
+    calendar: Calendar,
+    request: &'a Request,
+    recorded: &'a [Recorded],
+    ledger: HashMap<DataInterval, &'a Recorded>,
+    now: DateTime<Utc>,
+}
+
+impl Context<'_> {
+    /// When an interval is complete; never, in effect, when `min_delay` leaves all of time behind.
+    fn ready_at(&self, interval: &DataInterval) -> DateTime<Utc> {
+        interval.end.checked_add_signed(min_delay(self.job)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+    }
+
+    fn is_complete(&self, interval: &DataInterval) -> bool {
+        self.now >= self.ready_at(interval)
+    }
+}
+
+fn min_delay(job: &Job) -> TimeDelta {
+    TimeDelta::from_std(job.min_delay).unwrap_or(TimeDelta::MAX)
+}
+
+/// Exactly the intervals that are named.
+fn named(context: &Context<'_>) -> Result<Plan> {
+    let asked = dates::asked(context)?;
+    let notes = if asked.is_empty() {
+        vec![format!("no {} of the job starts on these dates", context.calendar.unit)]
+    } else {
+        Vec::new()
+    };
+    let intervals = asked.into_iter().map(|interval| context.decide_named(interval)).collect();
+    Ok(Plan { intervals, done: 0, notes })
+}
+
+/// The one interval of a job without a calendar: all of time.
+fn whole(job: &Job, request: &Request, recorded: &[Recorded]) -> Result<Plan> {
+    if request.dates != Dates::Due {
+        return Err(Error::new(
+            ErrorKind::Usage,
+            format!("{} loads its table whole: it has no dates to choose from", job.name),
+        )
+        .with_hint("leave the dates out, or give the job a `time_column`, an `interval` and a `timezone`"));
+    }
+    let record = recorded.iter().find(|record| record.interval.is_whole());
+    let plan = Plan { intervals: vec![verdict::decide_whole(job, request, record)], ..Plan::default() };
+    overlap::refuse(job, &plan, recorded)?;
+    Ok(plan)
+}
+
+fn too_many(number: i64, what: &str) -> Error {
+    Error::new(
+        ErrorKind::Usage,
+        format!(
+            "{what} {} intervals; a plan holds at most {}",
+            verdict::grouped(number),
+            verdict::grouped(MAX_INTERVALS as i64)
+        ),
+    )
+    .with_hint("take them in parts, with --from-date and --to-date")
+}
