@@ -1,0 +1,143 @@
+//! Reading: one interval of the source, in one snapshot, into a bounded channel of chunks.
+//!
+//! The transaction is REPEATABLE READ READ ONLY. Its first statement locks the tables in ACCESS SHARE
+//! mode, before the snapshot exists: a TRUNCATE that got in between would otherwise show an empty
+//! table without any error. Called by the engine, once per attempt.
+
+use tokio_postgres::{IsolationLevel, Statement, Transaction};
+
+use crate::chunk::ChunkSender;
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::bound::Condition;
+use crate::postgres::connect::Session;
+use crate::postgres::cursor::{Cursor, CursorError};
+use crate::postgres::ident;
+use crate::postgres::row_tap::Diverted;
+
+/// What to read and under which settings.
+#[derive(Debug, Clone)]
+pub struct Extract {
+    /// The query, with `$1` and `$2` for the bounds; its columns are the destination's.
+    pub sql: String,
+    /// The bounds; its `sql` is part of the query already.
+    pub bounds: Condition,
+    /// Tables to lock first, quoted.
+    pub lock: Vec<String>,
+    /// The session time zone: the job's.
+    pub timezone: String,
+    /// Whether names resolve by the role's own `search_path`, as in a job's own query.
+    pub role_search_path: bool,
+    /// What the query's columns must be: (name, type OID), as compared before.
+    pub columns: Vec<(String, u32)>,
+    /// Named in the query's leading comment, for the DBA.
+    pub comment: String,
+}
+
+/// The snapshot that the rows came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    /// `pg_current_snapshot()`.
+    pub id: String,
+    /// `pg_control_system()`'s identifier; 0 if it may not be read.
+    pub system_identifier: i64,
+}
+
+/// What was read.
+#[derive(Debug, Clone)]
+pub struct Extracted {
+    /// Rows, bytes and digest.
+    pub total: Diverted,
+    /// In which snapshot.
+    pub snapshot: Snapshot,
+}
+
+/// Reads everything and says so through the channel's end.
+///
+/// # Errors
+/// The first error of the source. The channel then ends without its end mark.
+pub async fn extract(session: &mut Session, what: &Extract, sender: ChunkSender) -> Result<Extracted> {
+    let tap = session.tap().clone();
+    let system_identifier = session.server().system_identifier;
+    let outcome = read(session, &tap, what, sender).await;
+    match outcome {
+        Ok((total, id)) => Ok(Extracted { total, snapshot: Snapshot { id, system_identifier } }),
+        Err(ReadError::Postgres(doing, error)) => Err(session.error(doing, error).await),
+        Err(ReadError::Ours(error)) => Err(error),
+    }
+}
+
+enum ReadError {
+    Postgres(&'static str, tokio_postgres::Error),
+    Ours(Error),
+}
+
+const READING: &str = "reading the source";
+
+async fn read(
+    session: &mut Session,
+    tap: &crate::postgres::row_tap::TapHandle,
+    what: &Extract,
+    sender: ChunkSender,
+) -> Result<(Diverted, String), ReadError> {
+    let failed = |doing| move |error| ReadError::Postgres(doing, error);
+    let transaction = session
+        .client_mut()
+        .build_transaction()
+        .isolation_level(IsolationLevel::RepeatableRead)
+        .read_only(true)
+        .start()
+        .await
+        .map_err(failed("opening the source's snapshot"))?;
+    transaction.batch_execute(&opening(what)).await.map_err(failed("locking the source's tables"))?;
+    let snapshot = snapshot_id(&transaction).await.map_err(failed("opening the source's snapshot"))?;
+    let sql = format!("/* {} */ {}", what.comment.replace("*/", "* /").replace("/*", "/ *"), what.sql);
+    let statement = transaction.prepare(&sql).await.map_err(failed(READING))?;
+    compare_columns(&statement, &what.columns).map_err(ReadError::Ours)?;
+    let cursor = Cursor::open(&transaction, tap, &statement, &what.bounds.to_params())
+        .await
+        .map_err(failed(READING))?;
+    let total = cursor.drain(sender).await.map_err(|error| match error {
+        CursorError::Postgres(error) => ReadError::Postgres(READING, error),
+        CursorError::Miscounted { diverted, passed } => ReadError::Ours(Error::new(
+            ErrorKind::Internal,
+            format!("reading the source: {passed} rows came past the tap, {diverted} through it"),
+        )),
+    })?;
+    transaction.commit().await.map_err(failed("closing the source's snapshot"))?;
+    Ok((total, snapshot))
+}
+
+/// Settings and locks; nothing in here takes the snapshot.
+fn opening(what: &Extract) -> String {
+    // Parallel workers would be planned for a cursor and never launched, and a cursor is planned for
+    // its first rows unless told that all of them are wanted.
+    let mut sql = String::from(
+        "set local cursor_tuple_fraction = 1.0; set local max_parallel_workers_per_gather = 0; ",
+    );
+    sql.push_str(&format!("set local timezone = {}; ", ident::literal(&what.timezone)));
+    if what.role_search_path {
+        sql.push_str("set local search_path to default; ");
+    }
+    if !what.lock.is_empty() {
+        sql.push_str(&format!("lock table {} in access share mode", what.lock.join(", ")));
+    }
+    sql
+}
+
+async fn snapshot_id(transaction: &Transaction<'_>) -> Result<String, tokio_postgres::Error> {
+    let row = transaction.query_one("select pg_catalog.pg_current_snapshot()::pg_catalog.text", &[]).await?;
+    row.try_get(0)
+}
+
+/// A column that changed since the types were compared must not slip through: binary COPY checks
+/// lengths, not meaning.
+fn compare_columns(statement: &Statement, expected: &[(String, u32)]) -> Result<()> {
+    let found: Vec<_> = statement.columns().iter().map(|c| (c.name().to_owned(), c.type_().oid())).collect();
+    if found == expected {
+        return Ok(());
+    }
+    let changed = found.iter().zip(expected).find(|(a, b)| a != b).map_or("their number", |(a, _)| &a.0);
+    Err(Error::new(ErrorKind::Preflight, "the source's columns changed since they were compared")
+        .with_detail(format!("first difference: {changed}"))
+        .with_hint("run it again: the columns are compared anew"))
+}

@@ -1,0 +1,349 @@
+//! A writer: takes chunks, fills batches, commits each with its row in the ledger.
+//!
+//! The ledger's row is the last statement of the transaction: in a transaction that the server has
+//! given up it fails, which is what makes a COMMIT that the server answers with ROLLBACK harmless.
+
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+
+use tokio_postgres::Statement;
+
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, hooks, merge};
+use crate::chunk::{Chunk, ChunkReceiver, Received};
+use crate::config::job::{CommitPolicy, LoadMode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Event;
+use crate::interval::DataInterval;
+use crate::ledger::BatchRecord;
+use crate::postgres::connect::Session;
+use crate::postgres::copy::{CopyIn, copy_statement};
+
+/// Inner commits need no flush: data and ledger are lost together or not at all.
+const BEGIN_BATCH: &str = "begin isolation level read committed; set local synchronous_commit = off";
+const BEGIN_INTERVAL: &str = "begin isolation level read committed; set local synchronous_commit = on";
+
+/// What several writers of one interval share.
+#[derive(Debug, Default)]
+pub struct Shared {
+    number: AtomicI32,
+    rows: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Shared {
+    /// Bytes sent by all writers of the attempt.
+    #[must_use]
+    pub fn bytes_sent(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// What a writer stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows.
+    pub rows: i64,
+    /// Bytes of the rows as sent.
+    pub bytes: i64,
+    /// The wrapping sum of the rows' digests.
+    pub digest: u64,
+    /// Transactions.
+    pub batches: i32,
+    /// Rows that were there and went, where the whole interval is one transaction.
+    pub replaced: i64,
+}
+
+impl Written {
+    /// Adds what another writer stored.
+    pub fn add(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.bytes += other.bytes;
+        self.digest = self.digest.wrapping_add(other.digest);
+        self.batches += other.batches;
+        self.replaced += other.replaced;
+    }
+}
+
+/// Why a batch took no more chunks.
+enum Ended {
+    Full,
+    NoMoreRows,
+}
+
+struct OpenBatch {
+    copy: CopyIn,
+    rows: u64,
+    bytes: u64,
+    digest: u64,
+    last: Chunk,
+}
+
+impl Load<'_> {
+    /// Writes batches until the chunks end; one of these runs per writer.
+    ///
+    /// With `commit = "interval"` the transaction is left open for [`finish`](Load::finish), on the
+    /// same session.
+    ///
+    /// # Errors
+    /// `Mismatch`; `Fenced`; the server's. The session is of no use afterwards. When the reading side
+    /// fails, this waits for the caller to drop it.
+    pub async fn write(&self, session: &Session, chunks: ChunkReceiver, shared: &Shared) -> Result<Written> {
+        self.ledger.writer_lock(session, self.claim).await?;
+        if self.rules.mode == LoadMode::Merge {
+            session.batch("making the table to merge from", &merge::create_temporary(self.target)).await?;
+        }
+        let sql = copy_statement(&self.copy_into(), &self.target.columns);
+        let prepared = session.client().prepare(&sql).await;
+        let statement = match prepared {
+            Ok(statement) => statement,
+            Err(error) => return Err(session.error(&self.doing("preparing the COPY"), error).await),
+        };
+        let written = if self.rules.commit == CommitPolicy::Interval {
+            self.write_interval(session, &statement, &chunks, shared).await?
+        } else {
+            self.write_batches(session, &statement, &chunks, shared).await?
+        };
+        if self.rules.mode == LoadMode::Merge && self.rules.commit != CommitPolicy::Interval {
+            session.batch("dropping the table to merge from", &merge::drop_temporary()).await?;
+        }
+        Ok(written)
+    }
+
+    /// Ends what a writer holds on its session, so that the session can serve the next interval.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn leave(&self, session: &Session) -> Result<()> {
+        self.ledger.writer_unlock(session, self.claim).await
+    }
+
+    async fn write_batches(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        chunks: &ChunkReceiver,
+        shared: &Shared,
+    ) -> Result<Written> {
+        let mut written = Written::default();
+        loop {
+            let first = match chunks.recv().await {
+                Received::Chunk(chunk) => chunk,
+                Received::End => return Ok(written),
+                Received::Aborted => return aborted().await,
+            };
+            let number = shared.number.fetch_add(1, Ordering::Relaxed) + 1;
+            let doing = self.doing(&format!("copying batch {number}"));
+            session.batch(&doing, BEGIN_BATCH).await?;
+            let mut batch = self.start(session, statement, &doing).await?;
+            self.send(session, &mut batch, first, shared).await?;
+            let ended = self.fill(session, &mut batch, chunks, shared).await?;
+            let record = self.end_batch(session, batch, number).await?;
+            self.ledger.record_batch(session, self.claim, &record).await?;
+            session.batch(&doing, "commit").await?;
+            self.events.send(Event::BatchCommitted {
+                id: self.id.clone(),
+                number: number as u64,
+                rows: record.rows as u64,
+                bytes: record.bytes as u64,
+            });
+            written.add(&Written {
+                rows: record.rows,
+                bytes: record.bytes,
+                digest: record.digest as u64,
+                batches: 1,
+                replaced: 0,
+            });
+            if matches!(ended, Ended::NoMoreRows) {
+                return Ok(written);
+            }
+        }
+    }
+
+    /// The whole interval in one transaction, which stays open.
+    async fn write_interval(
+        &self,
+        session: &Session,
+        statement: &Statement,
+        chunks: &ChunkReceiver,
+        shared: &Shared,
+    ) -> Result<Written> {
+        session.batch(&self.doing("opening the transaction"), BEGIN_INTERVAL).await?;
+        if self.claim.left_rows == 0 {
+            self.refuse_foreign_rows(session).await?;
+        }
+        hooks::run(session, "pre_sql", &self.rules.pre_sql).await?;
+        let replaced = self.empty_in_place(session).await?;
+        let doing = self.doing("copying rows");
+        let mut batch = self.start(session, statement, &doing).await?;
+        loop {
+            match chunks.recv().await {
+                Received::Chunk(chunk) => self.send(session, &mut batch, chunk, shared).await?,
+                Received::End => break,
+                Received::Aborted => return aborted().await,
+            }
+        }
+        let record = self.end_batch(session, batch, 1).await?;
+        Ok(Written {
+            rows: record.rows,
+            bytes: record.bytes,
+            digest: record.digest as u64,
+            batches: 1,
+            replaced,
+        })
+    }
+
+    /// Removes what the transaction will replace; returns how many rows that were.
+    async fn empty_in_place(&self, session: &Session) -> Result<i64> {
+        if !matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace) {
+            return Ok(0);
+        }
+        let replaces = self.claim.was_loaded || self.rules.reload;
+        let replaced = if replaces { self.count_owned(session).await? } else { 0 };
+        let doing = self.doing("emptying the interval");
+        let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
+        session.batch(&doing, &format!("set local lock_timeout = {timeout}")).await?;
+        session.execute(&doing, &self.empty_statement(), &self.target.owned.to_params()).await?;
+        Ok(replaced)
+    }
+
+    async fn start(&self, session: &Session, statement: &Statement, doing: &str) -> Result<OpenBatch> {
+        match CopyIn::start(session.client(), statement).await {
+            Ok(copy) => Ok(OpenBatch { copy, rows: 0, bytes: 0, digest: 0, last: Chunk::default() }),
+            Err(error) => Err(session.error(doing, error).await),
+        }
+    }
+
+    async fn fill(
+        &self,
+        session: &Session,
+        batch: &mut OpenBatch,
+        chunks: &ChunkReceiver,
+        shared: &Shared,
+    ) -> Result<Ended> {
+        while !self.rules.limits.reached(batch.rows, batch.bytes) {
+            match chunks.recv().await {
+                Received::Chunk(chunk) => self.send(session, batch, chunk, shared).await?,
+                Received::End => return Ok(Ended::NoMoreRows),
+                Received::Aborted => return aborted().await,
+            }
+        }
+        Ok(Ended::Full)
+    }
+
+    async fn send(
+        &self,
+        session: &Session,
+        batch: &mut OpenBatch,
+        chunk: Chunk,
+        shared: &Shared,
+    ) -> Result<()> {
+        let bytes = chunk.data.len() as u64;
+        if let Err(error) = batch.copy.send(chunk.data.clone()).await {
+            return Err(session.error(&self.doing("copying rows"), error).await);
+        }
+        batch.rows += chunk.rows;
+        batch.bytes += bytes;
+        batch.digest = batch.digest.wrapping_add(chunk.digest);
+        let rows = shared.rows.fetch_add(chunk.rows, Ordering::Relaxed) + chunk.rows;
+        let bytes = shared.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.events.send(Event::Progress { id: self.id.clone(), rows, bytes });
+        if self.rules.resume_column.is_some() {
+            batch.last = chunk;
+        }
+        Ok(())
+    }
+
+    /// Ends the COPY, applies the mode's SQL, and says what the ledger has to record.
+    async fn end_batch(&self, session: &Session, batch: OpenBatch, number: i32) -> Result<BatchRecord> {
+        let OpenBatch { copy, rows, bytes, digest, last } = batch;
+        let doing = self.doing(&format!("copying batch {number}"));
+        let stored = match copy.finish().await {
+            Ok(stored) => stored,
+            Err(error) => return Err(session.error(&doing, error).await),
+        };
+        if stored != rows {
+            return Err(self.dropped_rows(&doing, rows, stored));
+        }
+        if self.rules.mode == LoadMode::Merge {
+            let sql = merge::merge(self.target, &self.rules.key);
+            let merged = session.execute(&self.doing(&format!("merging batch {number}")), &sql, &[]).await;
+            merged.map_err(|error| self.same_key_twice(error))?;
+        }
+        Ok(BatchRecord {
+            number,
+            rows: rows as i64,
+            bytes: bytes as i64,
+            digest: digest as i64,
+            staged: self.is_staged(),
+            resume_key: self.rules.resume_column.and_then(|column| last_field(&last.data, last.rows, column)),
+        })
+    }
+
+    /// "copying batch 17 of users for 2026-01-05"
+    pub(super) fn doing(&self, what: &str) -> String {
+        if self.id.key == DataInterval::WHOLE_KEY {
+            format!("{what} of {}", self.target.name)
+        } else {
+            format!("{what} of {} for {}", self.target.name, self.id.key)
+        }
+    }
+
+    /// `ON CONFLICT` cannot change a row twice in one statement.
+    fn same_key_twice(&self, error: Error) -> Error {
+        if error.sqlstate() != Some("21000") {
+            return error;
+        }
+        error.with_hint(format!(
+            "the source gives two rows with the same ({}): make its rows unique, or add a column to `key`",
+            self.rules.key.join(", ")
+        ))
+    }
+
+    pub(super) fn dropped_rows(&self, doing: &str, sent: u64, stored: u64) -> Error {
+        let error =
+            Error::new(ErrorKind::Mismatch, format!("{doing}: sent {sent} rows, {stored} were stored"));
+        match self.target.triggers.as_slice() {
+            [] => error,
+            names => error
+                .with_detail(format!("triggers on {}: {}", self.target.name, names.join(", ")))
+                .with_hint("a BEFORE trigger that returns null drops rows: disable it for the load"),
+        }
+    }
+}
+
+/// The reading side failed first and its error is the one to report: it ends this future from outside.
+async fn aborted<T>() -> T {
+    std::future::pending().await
+}
+
+/// The binary value of a column in the last tuple of a chunk.
+fn last_field(data: &[u8], rows: u64, column: usize) -> Option<Vec<u8>> {
+    let mut rest = data;
+    let mut value = None;
+    for _ in 0..rows {
+        let (count, tail) = rest.split_first_chunk::<2>()?;
+        rest = tail;
+        for index in 0..i16::from_be_bytes(*count) {
+            let (length, tail) = rest.split_first_chunk::<4>()?;
+            let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
+            let (field, tail) = tail.split_at_checked(length)?;
+            if usize::try_from(index) == Ok(column) {
+                value = Some(field);
+            }
+            rest = tail;
+        }
+    }
+    value.map(<[u8]>::to_vec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_tuple_s_field_is_found() {
+        let tuple = |a: &[u8]| [&[0, 2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, a.len() as u8], a].concat();
+        let data = [tuple(b"one"), tuple(b"three")].concat();
+        assert_eq!(last_field(&data, 2, 1).as_deref(), Some(&b"three"[..]));
+        assert_eq!(last_field(&data[..data.len() - 1], 2, 1), None);
+    }
+}

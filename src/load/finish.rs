@@ -1,0 +1,180 @@
+//! The finishing transaction: publishes what was staged, runs `post_sql`, checks the guards, and
+//! records the end, all in one synchronous commit.
+
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, Written, append, hooks, merge, stage};
+use crate::config::job::{CommitPolicy, LoadMode, OnEmpty};
+use crate::error::{Error, ErrorKind, Result};
+use crate::interval::DataInterval;
+use crate::ledger::Totals;
+use crate::postgres::connect::Session;
+
+/// What the source said of the rows.
+#[derive(Debug, Clone)]
+pub struct Read {
+    /// Rows.
+    pub rows: i64,
+    /// The wrapping sum of the rows' digests.
+    pub digest: u64,
+    /// `pg_current_snapshot()`.
+    pub snapshot: String,
+    /// The source's system identifier.
+    pub system_identifier: i64,
+}
+
+/// How the interval stands after the commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finished {
+    /// Rows of the interval.
+    pub rows: i64,
+    /// Bytes that were sent.
+    pub bytes: i64,
+    /// Transactions that held rows.
+    pub batches: i32,
+}
+
+impl Load<'_> {
+    /// Publishes and records; `session` is the control session, or the writer's whose transaction is
+    /// open with `commit = "interval"`.
+    ///
+    /// # Errors
+    /// `Mismatch`, when rows read, sent, stored or recorded differ; the guards'; `Fenced`; the
+    /// server's. Nothing is published then.
+    pub async fn finish(&self, session: &Session, read: &Read, written: &Written) -> Result<Finished> {
+        self.compare(read, written)?;
+        let single = self.rules.commit == CommitPolicy::Interval;
+        if !single {
+            let sql = "begin isolation level read committed; set local synchronous_commit = on";
+            session.batch(&self.doing("opening the last transaction"), sql).await?;
+        }
+        let before = self.rows_before(session, written).await?;
+        self.guard_empty(read.rows, before)?;
+        self.guard_shrink(written.rows, before)?;
+        if self.is_staged() {
+            self.publish(session, written).await?;
+        }
+        if single && self.rules.mode == LoadMode::Merge {
+            session.batch("dropping the table to merge from", &merge::drop_temporary()).await?;
+        }
+        hooks::run(session, "post_sql", &self.rules.post_sql).await?;
+        self.count_again(session, written).await?;
+        self.record(session, read, written).await?;
+        session.batch(&self.doing("committing the last transaction"), "commit").await?;
+        let rows = written.rows + self.claim.resume_rows;
+        Ok(Finished { rows, bytes: written.bytes, batches: written.batches })
+    }
+
+    fn compare(&self, read: &Read, written: &Written) -> Result<()> {
+        if read.rows == written.rows && read.digest == written.digest {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Mismatch,
+            self.doing(&format!("{} rows were read and {} written", read.rows, written.rows)),
+        ))
+    }
+
+    async fn record(&self, session: &Session, read: &Read, written: &Written) -> Result<()> {
+        let totals = Totals {
+            rows_read: read.rows,
+            rows: written.rows + self.claim.resume_rows,
+            bytes: written.bytes,
+            digest: written.digest as i64,
+            batches: written.batches,
+            source_snapshot: read.snapshot.clone(),
+            source_system: read.system_identifier,
+            single_transaction: self.rules.commit == CommitPolicy::Interval,
+        };
+        self.ledger.finish(session, self.claim, &totals).await
+    }
+
+    /// How many rows the load replaces; counted only where a guard asks.
+    async fn rows_before(&self, session: &Session, written: &Written) -> Result<i64> {
+        let asked = self.rules.max_shrink.is_some() || written.rows == 0;
+        match self.rules.mode {
+            LoadMode::Append | LoadMode::Merge => Ok(0),
+            _ if self.rules.commit == CommitPolicy::Interval => Ok(written.replaced),
+            _ if self.is_staged() && asked => self.count_owned(session).await,
+            _ => Ok(0),
+        }
+    }
+
+    fn guard_empty(&self, rows: i64, before: i64) -> Result<()> {
+        if rows > 0 {
+            return Ok(());
+        }
+        let message = match self.id.key.as_str() {
+            DataInterval::WHOLE_KEY => format!("the source of {} has no rows", self.id.job),
+            key => format!("the source of {} has no rows for {key}", self.id.job),
+        };
+        match self.rules.on_empty {
+            OnEmpty::Auto if before > 0 => Err(Error::new(ErrorKind::Server, message).with_hint(
+                "nothing was replaced; `on_empty = \"ok\"` in the job allows a reload to empty an interval",
+            )),
+            OnEmpty::Fail => Err(Error::new(ErrorKind::Server, message)
+                .with_hint("`on_empty = \"fail\"` in the job refuses this; nothing was changed")),
+            OnEmpty::Warn => {
+                self.notice(message);
+                Ok(())
+            }
+            OnEmpty::Auto | OnEmpty::Ok => Ok(()),
+        }
+    }
+
+    /// Replaces the interval by what is staged; readers see the old rows until the commit.
+    async fn publish(&self, session: &Session, written: &Written) -> Result<()> {
+        let doing = self.doing("publishing the rows");
+        if matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace) {
+            let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
+            session.batch(&doing, &format!("set local lock_timeout = {timeout}")).await?;
+            let params = self.target.owned.to_params();
+            session.execute(&doing, &self.empty_statement(), &params).await?;
+        }
+        let stage_sql = self.stage_sql();
+        let stored = session.execute(&doing, &append::publish(self.target, &stage_sql), &[]).await?;
+        if stored != written.rows as u64 {
+            let staged = stage::count(&stage_sql);
+            let staged: i64 = session.query_one("counting the staged rows", &staged, &[]).await?.get(0);
+            return Err(if staged == written.rows {
+                self.dropped_rows(&doing, written.rows as u64, stored)
+            } else {
+                let context = format!("{doing}: {} rows were staged, {staged} are left", written.rows);
+                Error::new(ErrorKind::Mismatch, context)
+                    .with_hint("a server that restarted empties staged tables: run it again")
+            });
+        }
+        session.batch(&doing, &stage::drop(&stage_sql)).await
+    }
+
+    fn guard_shrink(&self, rows: i64, before: i64) -> Result<()> {
+        let Some(max_shrink) = self.rules.max_shrink else { return Ok(()) };
+        if (rows as f64) >= before as f64 * (1.0 - max_shrink) {
+            return Ok(());
+        }
+        let context = self.doing(&format!("{rows} rows would replace {before}"));
+        Err(Error::new(ErrorKind::Server, context)
+            .with_hint(format!("`max_shrink = {max_shrink}` in the job refuses this; nothing was replaced")))
+    }
+
+    /// Where triggers, a cast of the time column or a scope that the source does not keep to could put
+    /// rows elsewhere, the table itself is counted.
+    async fn count_again(&self, session: &Session, written: &Written) -> Result<()> {
+        let owns = matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace);
+        let sure = self.target.triggers.is_empty() && !self.target.time_is_cast && !self.target.has_scope;
+        if !owns || sure {
+            return Ok(());
+        }
+        let stored = self.count_owned(session).await?;
+        if stored == written.rows {
+            return Ok(());
+        }
+        let doing = self.doing("counting the rows");
+        let context = format!("{doing}: {} were written, the table has {stored}", written.rows);
+        let error = Error::new(ErrorKind::Mismatch, context);
+        Err(match self.target.triggers.as_slice() {
+            [] => error.with_hint("the cast of the time column moves rows to other intervals"),
+            names => error
+                .with_detail(format!("triggers on {}: {}", self.target.name, names.join(", ")))
+                .with_hint("a trigger that changes the time column moves rows to other intervals: disable it for the load"),
+        })
+    }
+}

@@ -1,0 +1,36 @@
+//! `pre_sql` and `post_sql`: the user's statements inside our transactions.
+//!
+//! They run one at a time through the extended protocol, and the transaction must be the same one
+//! after each: a COMMIT inside a hook would survive our rollback.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::connect::Session;
+use crate::postgres::sqlstate::place_in;
+
+/// Runs the statements in the open transaction of the session.
+pub(super) async fn run(session: &Session, which: &str, statements: &[String]) -> Result<()> {
+    if statements.is_empty() {
+        return Ok(());
+    }
+    let transaction = current_transaction(session).await?;
+    for (number, sql) in statements.iter().enumerate() {
+        let doing = format!("running {which} statement {}", number + 1);
+        if let Err(error) = session.client().execute(sql, &[]).await {
+            let place = place_in(sql, &error);
+            return Err(place.into_iter().fold(session.error(&doing, error).await, Error::with_detail));
+        }
+        if current_transaction(session).await? != transaction {
+            return Err(Error::new(ErrorKind::Config, format!("{doing}: it ended pgtide's transaction"))
+                .with_hint(
+                    "remove COMMIT, ROLLBACK and the like: hooks are part of the load's transaction",
+                ));
+        }
+    }
+    Ok(())
+}
+
+async fn current_transaction(session: &Session) -> Result<String> {
+    let sql = "select pg_catalog.pg_current_xact_id()::pg_catalog.text";
+    let row = session.query_one("asking for the transaction's id", sql, &[]).await?;
+    Ok(row.get(0))
+}

@@ -1,0 +1,149 @@
+//! Transaction 0: removes what a broken attempt left, runs `pre_sql`, makes the staged table.
+//!
+//! It commits before any writer starts. Only what the ledger accounts for is removed: where the table
+//! holds other rows than broken attempts stored, the load is refused.
+
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, delete_insert, hooks, stage};
+use crate::config::job::{CommitPolicy, LoadMode};
+use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::connect::Session;
+use crate::postgres::ident;
+
+/// The step number of transaction 0 in the fence.
+const CLEAR_STEP: i32 = 0;
+
+impl Load<'_> {
+    /// Makes the destination ready for the first writer; `session` is the control session.
+    ///
+    /// # Errors
+    /// `Preflight`, when the interval holds rows that pgtide did not load; `Fenced`; the server's.
+    pub async fn prepare(&self, session: &Session) -> Result<()> {
+        self.refuse_leftovers()?;
+        // With a single transaction that check belongs into it, unless there is something to clear.
+        if !self.is_single() || self.claim.left_rows > 0 {
+            self.refuse_foreign_rows(session).await?;
+        }
+        if !self.has_first_transaction() {
+            return Ok(());
+        }
+        session.batch("opening the first transaction", "begin isolation level read committed").await?;
+        self.clear(session).await?;
+        if !self.is_single() {
+            hooks::run(session, "pre_sql", &self.rules.pre_sql).await?;
+        }
+        if self.is_staged() {
+            let sql = stage::create(self.target, &self.stage_sql());
+            session.batch("making the staged table", &sql).await?;
+        }
+        if !self.resumes() {
+            self.ledger.forget_batches(session, self.claim).await?;
+        }
+        self.ledger.fence(session, self.claim, CLEAR_STEP).await?;
+        session.batch("committing the first transaction", "commit").await
+    }
+
+    fn has_first_transaction(&self) -> bool {
+        (self.claim.left_rows > 0 && !self.resumes())
+            || !self.claim.left_stages.is_empty()
+            || self.is_staged()
+            || (!self.rules.pre_sql.is_empty() && !self.is_single())
+    }
+
+    fn is_single(&self) -> bool {
+        self.rules.commit == CommitPolicy::Interval
+    }
+
+    /// Whether the attempt goes on where a broken one ended.
+    fn resumes(&self) -> bool {
+        self.claim.resume_key.is_some() && self.rules.resume_column.is_some()
+    }
+
+    /// `append` removes nothing, so what a broken attempt left must be something to go on after.
+    fn refuse_leftovers(&self) -> Result<()> {
+        if self.rules.mode != LoadMode::Append || self.claim.left_rows == 0 || self.resumes() {
+            return Ok(());
+        }
+        let context = format!(
+            "{} holds {} rows of a broken attempt that another definition of the job made",
+            self.target.name, self.claim.left_rows
+        );
+        Err(Error::new(ErrorKind::Preflight, context)
+            .with_hint("append removes nothing: take the change of the job back, or delete these rows and mark the interval failed"))
+    }
+
+    fn owns_its_rows(&self) -> bool {
+        matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace)
+    }
+
+    /// Checks that what is stored is what the ledger knows of, where the mode would remove it.
+    pub(super) async fn refuse_foreign_rows(&self, session: &Session) -> Result<()> {
+        let replaces = self.claim.was_loaded || self.rules.reload;
+        if !self.owns_its_rows() || (replaces && !self.rules.must_be_empty) {
+            return Ok(());
+        }
+        let params = self.target.owned.to_params();
+        if self.claim.left_rows == 0 {
+            let sql = delete_insert::any(self.target);
+            let row = session.query_one("looking for rows of the interval", &sql, &params).await?;
+            return if row.get(0) { Err(self.foreign_rows()) } else { Ok(()) };
+        }
+        let stored = self.count_owned(session).await?;
+        if stored == self.claim.left_rows { Ok(()) } else { Err(self.unaccounted_rows(stored)) }
+    }
+
+    /// Removes the rows and the staged tables that broken attempts left.
+    async fn clear(&self, session: &Session) -> Result<()> {
+        for name in &self.claim.left_stages {
+            let table = format!("{}.{}", ident::quote(self.ledger.schema()), ident::quote(name));
+            session.batch("dropping a staged table", &stage::drop(&table)).await?;
+        }
+        if self.owns_its_rows() && !self.claim.was_loaded && self.claim.left_rows > 0 {
+            let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
+            session.batch("clearing", &format!("set local lock_timeout = {timeout}")).await?;
+            let params = self.target.owned.to_params();
+            let doing = format!("clearing what a broken attempt left in {}", self.target.name);
+            session.execute(&doing, &self.clear_statement(), &params).await?;
+        }
+        Ok(())
+    }
+
+    /// With a condition rows are deleted; a whole table is truncated.
+    fn clear_statement(&self) -> String {
+        self.empty_statement()
+    }
+
+    /// Counts the rows that the interval owns.
+    pub(super) async fn count_owned(&self, session: &Session) -> Result<i64> {
+        let params = self.target.owned.to_params();
+        let sql = delete_insert::count(self.target);
+        Ok(session.query_one("counting rows of the interval", &sql, &params).await?.get(0))
+    }
+
+    fn what(&self) -> String {
+        if self.target.owned.sql.is_empty() {
+            String::from("rows")
+        } else {
+            format!("rows of {}", self.id.key)
+        }
+    }
+
+    fn foreign_rows(&self) -> Error {
+        let whose = if self.rules.must_be_empty { "" } else { " that pgtide did not load" };
+        let context = format!("{} already has {}{whose}", self.target.name, self.what());
+        Error::new(ErrorKind::Preflight, context).with_hint(format!(
+            "{}\n  replaces them;\n{}\n  keeps them",
+            self.rules.reload_command, self.rules.mark_command
+        ))
+    }
+
+    fn unaccounted_rows(&self, stored: i64) -> Error {
+        let context = format!(
+            "{} holds {stored} {}, but the interrupted attempts stored {}: something else wrote there",
+            self.target.name,
+            self.what(),
+            self.claim.left_rows
+        );
+        Error::new(ErrorKind::Preflight, context)
+            .with_hint(format!("{}\n  replaces them", self.rules.reload_command))
+    }
+}

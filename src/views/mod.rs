@@ -1,0 +1,3 @@
+//! Materialized views: what reads a table, and how it gets fresh.
+
+pub mod refresh;
