@@ -2,6 +2,7 @@
 pub mod chunk;
 pub mod columns;
 pub mod config;
+pub mod engine;
 pub mod error;
 pub mod event;
 pub mod exit;
