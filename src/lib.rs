@@ -13,6 +13,7 @@ pub mod load;
 pub mod name;
 pub mod plan;
 pub mod postgres;
+pub mod report;
 pub mod sandbox;
 pub mod shutdown;
 pub mod state;
