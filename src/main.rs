@@ -1,3 +1,29 @@
-//! The `pgtide` program.
+//! The binary: arguments in, exit code out. Everything else is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+use pgtide::cli::{self, help};
+
+fn main() -> ExitCode {
+    let cli = match help::parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to stdout and may meet a closed pipe: that is no error.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(pgtide::exit::USAGE));
+        }
+    };
+    match tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
+        Ok(runtime) => ExitCode::from(runtime.block_on(cli::main(cli))),
+        Err(error) => {
+            pgtide::report::Screen::stderr().print(&format!("error: starting the runtime: {error}"));
+            ExitCode::from(pgtide::exit::FAILED)
+        }
+    }
+}
+
+/// One thread moves several intervals at full speed, and hands rows from reader to writer within one
+/// core's cache; more are of use only where there are cores to spare.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).clamp(1, 8))
+}

@@ -5,6 +5,7 @@
 //! shell holds the other end of a pipe, and stops the server when the pipe closes. Nothing here is
 //! used when real data is copied.
 
+pub mod flights;
 mod programs;
 mod server;
 

@@ -295,7 +295,10 @@ fn make_folder(name: &str, account: Option<&Account>) -> std::io::Result<TempDir
     let fits = wanted.to_str().is_some_and(|path| path.len() <= LONGEST_BASE_BYTES)
         && account.is_none_or(|_| is_open_to_all(&wanted));
     let base = if fits { wanted } else { PathBuf::from("/tmp") };
-    let folder = tempfile::Builder::new().prefix(&format!("pgtide-{name}-")).tempdir_in(base)?;
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("pgtide-{name}-"))
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(base)?;
     File::create(folder.path().join("log"))?;
     if let Some(account) = account {
         account.own(folder.path())?;

@@ -53,6 +53,7 @@ leave() {
 }
 
 trap leave HUP INT TERM
+trap '' PIPE # an answer that nobody reads must not end this
 while read -r order argument; do
     case $order in
     init)

@@ -1,0 +1,186 @@
+//! `pgtide plan`, and `--dry-run`: what would happen, and why; nothing changes.
+
+use chrono::Utc;
+use serde_json::{Value, json};
+
+use super::args::RunArgs;
+use super::loading::{self, Task, Workshop};
+use super::{Context, run};
+use crate::columns::Expression;
+use crate::config::job::Job;
+use crate::config::project::Project;
+use crate::engine::Outlook;
+use crate::event::Events;
+use crate::exit;
+use crate::plan::{Action, Planned};
+use crate::report::Format;
+use crate::report::number::grouped;
+
+/// Intervals listed before the middle is left out.
+const LISTED: usize = 40;
+
+pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> {
+    let project = loading::project(context, Some(&args.load))?;
+    let tasks = run::tasks(&args, &project)?;
+    show(context, &project, tasks).await
+}
+
+/// Prints the outlook of each task.
+pub(super) async fn show(context: &Context, project: &Project, tasks: Vec<Task>) -> anyhow::Result<u8> {
+    let mut objects = Vec::new();
+    for Task { job, request, options } in tasks {
+        crate::plan::plan(&job, &request, &[], Utc::now())?;
+        let workshop = Workshop::new(context, project, "plan");
+        let engine = workshop.engine(&job, Events::silent(), options)?;
+        let outlook = engine.look(&job, &request, Utc::now()).await?;
+        match context.output.format {
+            Format::Text => context.output.print(&text(&job, &outlook, context.output.verbose)?),
+            Format::Json => objects.push(object(&job, &outlook)?),
+        }
+    }
+    if context.output.format == Format::Json {
+        context.output.print(&format!("{:#}\n", Value::Array(objects)));
+    }
+    Ok(exit::DONE)
+}
+
+fn text(job: &Job, outlook: &Outlook, verbose: bool) -> anyhow::Result<String> {
+    let mut out = format!("{}  {} -> {}\n", job.name, job.source, job.destination);
+    let load = outlook.plan.to_load().count();
+    out.push_str(&format!(
+        "{} to load, {} left alone\n\n",
+        grouped(load as u64),
+        grouped((outlook.plan.intervals.len() - load + outlook.plan.done) as u64)
+    ));
+    push_intervals(&mut out, &outlook.plan.intervals, verbose);
+    for note in &outlook.plan.notes {
+        out.push_str(&format!("  {note}\n"));
+    }
+    if let Some((interval, resolved)) = &outlook.resolved {
+        push_columns(&mut out, resolved, verbose);
+        for statement in resolved.create_statements() {
+            out.push_str(&format!("\nwould be made on {}:\n{}\n", job.destination, indented(statement)));
+        }
+        out.push_str(&format!(
+            "\nquery of the first interval:\n{}\n",
+            indented(&resolved.sql(job, interval)?)
+        ));
+        for notice in resolved.notices() {
+            out.push_str(&format!("\nnotice: {notice}"));
+        }
+        for table in &outlook.scans {
+            out.push_str(&format!(
+                "\nnotice: each interval reads all of {table}; an index on the condition's column helps"
+            ));
+        }
+    }
+    let budget = &outlook.budget;
+    out.push_str(&format!(
+        "\nconnections: {} on {}, {} on {} ({} at once, {} writers each)\n",
+        budget.source, job.source, budget.destination, job.destination, budget.parallel, budget.writers
+    ));
+    Ok(out)
+}
+
+fn push_intervals(out: &mut String, intervals: &[Planned], verbose: bool) {
+    let all = verbose || intervals.len() <= LISTED;
+    for (index, planned) in intervals.iter().enumerate() {
+        if !all && index == LISTED / 2 {
+            out.push_str(&format!("  ... {} more, with -v\n", intervals.len() - LISTED));
+        }
+        if all || index < LISTED / 2 || index >= intervals.len() - LISTED / 2 {
+            out.push_str(&format!("  {}  {:6}  {}\n", planned.key, word(planned.action), planned.reason));
+        }
+    }
+}
+
+fn push_columns(out: &mut String, resolved: &crate::engine::Resolved, verbose: bool) {
+    let columns = &resolved.columns().columns;
+    let cast = columns.iter().filter(|c| c.expression != Expression::PassThrough).count();
+    out.push_str(&format!(
+        "\n{} -> {}: {} columns, {} as they are, {cast} cast on the source\n",
+        resolved.source_name(),
+        resolved.table_name(),
+        columns.len(),
+        columns.len() - cast
+    ));
+    for column in columns.iter().filter(|c| verbose || c.expression != Expression::PassThrough) {
+        let from = column.source_type.as_deref().unwrap_or("sql");
+        out.push_str(&format!(
+            "  {}  {from} -> {}  {}\n",
+            column.column,
+            column.target_type,
+            how(&column.expression)
+        ));
+    }
+}
+
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}")).collect::<Vec<_>>().join("\n")
+}
+
+fn word(action: Action) -> &'static str {
+    match action {
+        Action::Load => "load",
+        Action::Reload => "reload",
+        Action::Skip => "skip",
+        Action::Wait { .. } => "wait",
+        Action::Exhausted => "failed",
+    }
+}
+
+fn how(expression: &Expression) -> String {
+    match expression {
+        Expression::PassThrough => "as it is".to_owned(),
+        Expression::CastOnSource { sql } | Expression::Custom { sql } => sql.clone(),
+    }
+}
+
+fn object(job: &Job, outlook: &Outlook) -> anyhow::Result<Value> {
+    let intervals: Vec<_> = outlook.plan.intervals.iter().map(interval_object).collect();
+    let mut object = json!({
+        "job": job.name,
+        "source": job.source,
+        "destination": job.destination,
+        "into": job.into.to_string(),
+        "intervals": intervals,
+        "done": outlook.plan.done,
+        "notes": outlook.plan.notes,
+        "scans": outlook.scans,
+        "connections": {
+            "source": outlook.budget.source,
+            "destination": outlook.budget.destination,
+            "parallel": outlook.budget.parallel,
+            "writers": outlook.budget.writers,
+        },
+    });
+    if let Some((interval, resolved)) = &outlook.resolved {
+        let columns: Vec<_> = resolved
+            .columns()
+            .columns
+            .iter()
+            .map(|column| {
+                json!({
+                    "column": column.column,
+                    "source_type": column.source_type,
+                    "target_type": column.target_type,
+                    "expression": how(&column.expression),
+                    "note": column.note,
+                })
+            })
+            .collect();
+        object["columns"] = columns.into();
+        object["sql"] = resolved.sql(job, interval)?.into();
+        object["create"] = json!(resolved.create_statements());
+        object["notices"] = json!(resolved.notices());
+    }
+    Ok(object)
+}
+
+fn interval_object(planned: &Planned) -> Value {
+    json!({
+        "interval": planned.key,
+        "action": word(planned.action),
+        "reason": planned.reason,
+    })
+}

@@ -1,0 +1,96 @@
+//! All about the intervals of one date: what is stored, who tried, what went wrong.
+
+use chrono::{DateTime, Utc};
+
+use super::{Open, Shown, cells, wants_attention};
+use crate::cli::Context;
+use crate::config::job::Job;
+use crate::config::project::Project;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exit;
+use crate::ledger::IntervalRecord;
+use crate::plan::{self, Action, Dates, Planned, Request};
+use crate::report::Format;
+use crate::report::calendar::DayState;
+use crate::report::day::{self, Day};
+
+pub(super) async fn show(context: &Context, project: &Project, name: &str, date: &str) -> Result<Shown> {
+    let job = project.job(name)?;
+    let now = Utc::now();
+    let planned = intervals(&job, date, now)?;
+    let open = Open::at(project, &job.destination).await?;
+    let mut days = Vec::new();
+    for planned in &planned {
+        days.push(look(&job, &open, planned).await?);
+    }
+    let output = &context.output;
+    match output.format {
+        Format::Text => output.print(&day::text(&days, output.verbose, output.out)),
+        Format::Json => days.iter().for_each(|day| output.print(&format!("{}\n", day::json(day)))),
+    }
+    let attention = days.iter().filter_map(|day| day.state).any(wants_attention);
+    Ok(Shown { code: exit::DONE, wants_attention: attention })
+}
+
+/// The intervals that are named, whatever the ledger says.
+fn intervals(job: &Job, date: &str, now: DateTime<Utc>) -> Result<Vec<Planned>> {
+    let request = Request {
+        dates: Dates::Days(vec![date.to_owned()]),
+        reload: false,
+        stale: false,
+        backwards: false,
+        definition_hash: job.definition_hash(),
+    };
+    let planned = plan::plan(job, &request, &[], now)?;
+    if planned.intervals.is_empty() {
+        let what = planned.notes.join("; ");
+        return Err(Error::new(ErrorKind::Usage, format!("{} {date}: {what}", job.name)));
+    }
+    Ok(planned.intervals)
+}
+
+async fn look(job: &Job, open: &Open, planned: &Planned) -> Result<Day> {
+    let interval = planned.interval;
+    let (record, attempts) = match &open.ledger {
+        Some(ledger) => {
+            let found = ledger.snapshot(&open.session, &job.name, Some(interval)).await?.intervals;
+            let record = found.into_iter().find(|record| record.interval == interval);
+            (record, ledger.attempts(&open.session, &job.name, interval).await?)
+        }
+        None => (None, Vec::new()),
+    };
+    let hash = job.definition_hash();
+    let state = match (&record, planned.action) {
+        (None, Action::Wait { .. } | Action::Skip) => None,
+        (record, _) => Some(cells::state(record.as_ref())),
+    };
+    Ok(Day {
+        job: job.name.clone(),
+        key: planned.key.clone(),
+        interval,
+        calendar: job.calendar,
+        timezone: job.timezone,
+        table: format!("{} {}", job.destination, job.into),
+        is_other_definition: record.as_ref().is_some_and(|r| cells::is_other_definition(&hash, r)),
+        note: note(planned, record.as_ref()),
+        command: command(job, planned, state),
+        state,
+        record,
+        attempts,
+    })
+}
+
+/// Why it is not due; what the plan says of an unknown interval that is due is what its state says.
+fn note(planned: &Planned, record: Option<&IntervalRecord>) -> Option<String> {
+    let is_due = planned.action.loads() && planned.reason == "never loaded";
+    (!is_due && (record.is_none() || !planned.action.loads())).then(|| planned.reason.clone())
+}
+
+fn command(job: &Job, planned: &Planned, state: Option<DayState>) -> Option<String> {
+    let reload = match state? {
+        DayState::Failed | DayState::Missing | DayState::Interrupted => "",
+        DayState::Stale => " --reload",
+        DayState::Loaded | DayState::Running | DayState::Skipped => return None,
+    };
+    Some(format!("pgtide run {} --date {}{reload}", job.name, planned.key))
+}
