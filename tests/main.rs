@@ -7,5 +7,38 @@
 /// The harness: servers, databases, the program, the checker, a faulty network.
 mod support;
 
+/// What is read from a catalog: names, tables, queries, rights; and the SQL made of it.
+mod catalog;
+/// Every pair of types: refused, or copied to the value that a cast gives.
+mod columns;
+
+/// The whole story on two throw-away servers, which are gone afterwards.
+mod demo;
+/// The documents name what exists, and what exists is named in them.
+mod docs;
+/// The job files of the repository, run on the demo's data.
+mod jobs;
 /// Throw-away servers start, keep databases apart, and never outlive their owner.
 mod sandbox;
+
+/// Sessions: hosts in turn, deadlines, TLS as libpq means it, settings, lost connections.
+mod connect;
+/// The ledger, rule by rule: claims, fences, finishes, marks, and looking.
+mod ledger;
+
+/// Queries as they stand in Airflow's DAGs: rendered for their day, run as the role and zone say.
+mod airflow_query;
+/// Wrong input of every kind: one clear line, the right exit code, nothing changed, no secret and no value.
+mod bad_input;
+/// Runs meet runs, signals and take-overs: one load, nothing lost, nothing in the way.
+mod concurrency;
+/// Killed at random moments, in every load mode: each row arrives once all the same.
+mod exactly_once;
+/// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
+mod faults;
+/// Values of every type arrive bit for bit, under every name, into and from every kind of table.
+mod values;
+/// The verbs that look and set right: status, mark, check, init.
+mod verbs;
+/// A year of real flights, day by day: equal, once, and left alone when it is done.
+mod year;

@@ -1,10 +1,14 @@
 //! Throw-away servers: they start, keep databases apart, recover, and never outlive their owner.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{self, Signal};
+use nix::unistd::{self, Pid};
 use pgtide::sandbox::{Options, Programs, Server, StopMode};
 
 use crate::support::proxy::{Direction, Proxy};
@@ -51,6 +55,26 @@ async fn what_was_committed_survives_an_immediate_stop() {
 }
 
 #[tokio::test]
+async fn january_has_all_its_flights_on_local_dates() {
+    let db = support::databases("january").await;
+    support::flights::load_january(&db.source).await;
+    let dates = "select min(d) || ' ' || max(d) || ' ' || count(distinct d) || ' ' || count(f) \
+        from public.flights f, lateral (select (time_hour at time zone 'America/New_York')::date d) l \
+        where d = make_date(year, month, day)";
+    assert_eq!(db.source.scalar(dates).await, "2013-01-01 2013-01-31 31 27004");
+    assert_eq!(db.source.scalar("select count(*) from public.airlines").await, "16");
+}
+
+#[tokio::test]
+async fn the_year_has_all_its_flights() {
+    let db = support::databases("year").await;
+    support::flights::load_year(&db.source).await;
+    let summary = "select count(*) || ' ' || count(distinct (time_hour at time zone 'America/New_York')::date) \
+        || ' ' || count(*) filter (where dep_delay is null) || ' ' || sum(distance) from public.flights";
+    assert_eq!(db.source.scalar(summary).await, "336776 365 8255 350217607");
+}
+
+#[tokio::test]
 async fn the_harness_runs_the_program_to_its_end() {
     let output = support::pgtide(&["--version"]).run().await.expect(0);
     assert_eq!(output.stderr, "");
@@ -76,6 +100,25 @@ async fn a_dropped_server_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_kept_server_goes_on_until_it_is_told_to_end() {
+    let server = support::private_server("kept").await;
+    let database = Database::existing(&server, "postgres");
+    let kept = server.keep().unwrap();
+    let alive = database.try_client().await.is_ok();
+    signal::kill(Pid::from_raw(i32::try_from(kept.pid).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(alive);
+    support::until("the folder of the kept server is gone", || async { !kept.folder.exists() }).await;
+    assert!(database.try_client().await.is_err());
+}
+
+#[tokio::test]
+async fn an_interrupt_from_the_terminal_does_not_reach_a_server() {
+    let server = support::private_server("group").await;
+    let group = |process| unistd::getpgid(process).unwrap();
+    assert_ne!(group(Some(Pid::from_raw(server.postmaster_pid()))), group(None));
+}
+
+#[tokio::test]
 async fn a_server_that_cannot_start_says_why() {
     let settings = vec![("shared_buffers".to_owned(), "nonsense".to_owned())];
     let options = Options { settings, ..Options::default() };
@@ -84,14 +127,9 @@ async fn a_server_that_cannot_start_says_why() {
     assert!(error.details().concat().contains("shared_buffers"), "{error:?} {:?}", error.details());
 }
 
-/// The owner is this test binary again, running the ignored test below, killed by `kill -9`.
 #[tokio::test]
 async fn a_killed_owner_takes_its_server_with_it() {
-    let mut owner = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "sandbox::own_a_server_until_killed", "--ignored", "--nocapture"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut owner = spawn_owner(&std::env::temp_dir());
     let mut lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
     let line = lines.find(|line| line.contains("server of its own")).unwrap();
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -103,8 +141,34 @@ async fn a_killed_owner_takes_its_server_with_it() {
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err());
 }
 
+#[tokio::test]
+async fn an_owner_killed_while_its_server_is_made_or_started_leaves_nothing() {
+    for sign_of_life in ["data", "data/postmaster.pid"] {
+        let base = tempfile::tempdir_in("/tmp").unwrap();
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let folders =
+            || fs::read_dir(base.path()).unwrap().map(|entry| entry.unwrap().path()).collect::<Vec<_>>();
+        let mut owner = spawn_owner(base.path());
+        let there = || folders().iter().any(|folder| folder.join(sign_of_life).exists());
+        support::until("the server is on its way", || async { there() }).await;
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        support::until("the folder of the server is gone", || async { folders().is_empty() }).await;
+    }
+}
+
+/// Starts an owner, to be killed: this program again, running the ignored test below.
+fn spawn_owner(temporary: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sandbox::own_a_server_until_killed", "--ignored", "--nocapture"])
+        .env("TMPDIR", temporary)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
 #[test]
-#[ignore = "run by the test above, which kills it"]
+#[ignore = "run by the tests above, which kill it"]
 fn own_a_server_until_killed() {
     let server = Server::start(&Programs::find().unwrap(), "owned", &Options::default()).unwrap();
     println!("server of its own: {} {}", server.port(), server.folder().display());

@@ -1,11 +1,14 @@
 //! The test harness: two servers for the whole process, two databases for each test.
 //!
 //! `databases("name")` is where a test starts; `private_server("name")` is for tests that stop or
-//! crash a server; `cli::pgtide` runs the program; `rows::assert_equal` is the checker; `proxy` is a
+//! crash a server; `cli::pgtide` runs the program, in a `Project` where it needs jobs; `rows::assert_equal` is the checker; `proxy` is a
 //! network that breaks on demand. Nothing sleeps: tests wait for a state with `until`.
 #![allow(dead_code, unused_imports, reason = "each test uses a part of the harness")]
 
 pub(crate) mod cli;
+pub(crate) mod events;
+pub(crate) mod flights;
+pub(crate) mod project;
 pub(crate) mod proxy;
 pub(crate) mod rows;
 pub(crate) mod servers;
@@ -14,6 +17,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 pub(crate) use cli::pgtide;
+pub(crate) use project::Project;
 pub(crate) use servers::{Database, Pair, databases, private_server};
 
 /// The password in every test URL. No output of the program may ever contain it.

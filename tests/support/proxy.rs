@@ -126,6 +126,10 @@ async fn accept(listener: TcpListener, port: u16, shared: Arc<Shared>) {
 /// Serves one connection until either side ends or it is cut; dropping both sockets closes them.
 async fn serve(client: TcpStream, port: u16, shared: Arc<Shared>) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
+    // Small messages go on at once, as they do without a proxy.
+    if client.set_nodelay(true).and(server.set_nodelay(true)).is_err() {
+        return;
+    }
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
     let mut mode = shared.mode.subscribe();
@@ -159,7 +163,10 @@ async fn pump(
         if now == Mode::Blackhole {
             continue;
         }
-        if let Mode::Pass(delay) = now {
+        // Even a sleep of nothing lasts a millisecond.
+        if let Mode::Pass(delay) = now
+            && !delay.is_zero()
+        {
             tokio::time::sleep(delay).await;
         }
         let passed = shared.passed[way].load(Ordering::SeqCst);

@@ -72,6 +72,11 @@ impl Database {
         Self { name: name.to_owned(), port: server.port() }
     }
 
+    /// Another database of the same server.
+    pub(crate) fn sibling(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), port: self.port }
+    }
+
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
