@@ -1,0 +1,6 @@
+//! What `copy` measures with: processes and what they cost, two servers, and figures side by side.
+
+pub(crate) mod figures;
+pub(crate) mod process;
+pub(crate) mod read;
+pub(crate) mod servers;
