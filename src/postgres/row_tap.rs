@@ -28,6 +28,8 @@ const BACKEND_KEY_DATA: u8 = b'K';
 const IDLE_BUFFER_BYTES: usize = 8 * 1024;
 /// What the socket is asked for at a time while rows flow.
 const ARMED_BUFFER_BYTES: usize = 64 * 1024;
+/// A row's count of columns, of which there may be none.
+const SHORTEST_ROW_BYTES: usize = 2;
 /// The server's own limit of one message.
 const MAX_MESSAGE_BYTES: usize = 0x3fff_ffff + 4;
 
@@ -144,6 +146,20 @@ impl TapHandle {
 }
 
 impl Armed {
+    /// Takes the rows that lie whole at the start of the input, until the chunk is full: nearly all.
+    fn take_rows(&mut self, input: &mut &[u8]) {
+        while !self.is_full()
+            && let Some((header, rest)) = input.split_first_chunk::<HEADER_BYTES>()
+            && header[0] == DATA_ROW
+            && let Some(length) = body_bytes(*header).filter(|length| *length >= SHORTEST_ROW_BYTES)
+            && let Some((row, rest)) = rest.split_at_checked(length)
+        {
+            self.append(row);
+            self.end_row();
+            *input = rest;
+        }
+    }
+
     fn append(&mut self, bytes: &[u8]) {
         if self.data.capacity() == 0 {
             self.data = self.buffers.take();
@@ -163,6 +179,13 @@ impl Armed {
 
     fn is_full(&self) -> bool {
         self.data.len() >= CHUNK_BYTES
+    }
+
+    fn send_if_full(&mut self) -> Option<Sending> {
+        if !self.is_full() {
+            return None;
+        }
+        Some(Box::pin(hand_on(self.queue.clone(), self.take_chunk())))
     }
 
     fn take_chunk(&mut self) -> Chunk {
@@ -215,7 +238,15 @@ impl<S> RowTap<S> {
             if self.start == self.end {
                 return Ok(());
             }
-            let input = &self.buffer[self.start..self.end];
+            let mut input = &self.buffer[self.start..self.end];
+            if let (Frame::Header { known: 0, .. }, Some(armed)) = (&self.frame, &mut shared.armed) {
+                armed.take_rows(&mut input);
+                self.start = self.end - input.len();
+                self.sending = armed.send_if_full();
+                if self.sending.is_some() {
+                    return Ok(());
+                }
+            }
             let (used, next) = match &mut self.frame {
                 Frame::Header { bytes, known } => {
                     let n = input.len().min(HEADER_BYTES - *known);
@@ -232,9 +263,7 @@ impl<S> RowTap<S> {
                         armed.append(&input[..n]);
                         if done {
                             armed.end_row();
-                            if armed.is_full() {
-                                self.sending = Some(send(armed.queue.clone(), armed.take_chunk()));
-                            }
+                            self.sending = armed.send_if_full();
                         }
                     }
                     (n, done.then_some(Frame::START))
@@ -251,11 +280,9 @@ impl<S> RowTap<S> {
                 Frame::Key { left, pid, known } => {
                     let n = input.len().min(*left).min(out.remaining());
                     out.put_slice(&input[..n]);
-                    for byte in &input[..n] {
-                        if *known < pid.len() {
-                            pid[*known] = *byte;
-                            *known += 1;
-                        }
+                    for (place, byte) in pid[*known..].iter_mut().zip(&input[..n]) {
+                        *place = *byte;
+                        *known += 1;
                     }
                     *left -= n;
                     if *left == 0 {
@@ -284,10 +311,6 @@ async fn hand_on(queue: async_channel::Sender<Chunk>, chunk: Chunk) -> bool {
     queue.send(chunk).await.is_ok()
 }
 
-fn send(queue: async_channel::Sender<Chunk>, chunk: Chunk) -> Sending {
-    Box::pin(hand_on(queue, chunk))
-}
-
 impl Frame {
     fn after_header(bytes: [u8; HEADER_BYTES], armed: bool) -> io::Result<Self> {
         let body = body_bytes(bytes);
@@ -296,7 +319,9 @@ impl Frame {
                 io::ErrorKind::InvalidData,
                 "the server sent a message of impossible length",
             )),
-            Some(left) if armed && bytes[0] == DATA_ROW && left >= 2 => Ok(Self::Row { left }),
+            Some(left) if armed && bytes[0] == DATA_ROW && left >= SHORTEST_ROW_BYTES => {
+                Ok(Self::Row { left })
+            }
             Some(_) => Ok(Self::PassingHeader { bytes, from: 0 }),
         }
     }
