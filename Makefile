@@ -24,5 +24,13 @@ lint: ## Format, clippy and documentation, warnings refused
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items --quiet
 
-bench: setup ## Measure encoding and the copy from end to end
-	$(CARGO) bench
+bench: setup ## Measure a row's way through the tap, and a copy from end to end
+	$(CARGO) bench --bench encode
+	$(CARGO) bench --bench copy
+	@printf '%s\n' '' 'How to read this:' \
+	  '  row/tap      CPU time of one row; row/copy and row/digest are what it cannot be without.' \
+	  '  ratio        below 1, pgtide was faster; each is from two runs one right after the other.' \
+	  '               Take the median: single ratios move by a tenth, more on a busy machine.' \
+	  '  CPU per row  moves least; source and dest. are what the servers spent beside it. When all of' \
+	  '               it fills the cores, as on two, nobody can be much faster than the other.' \
+	  'PGTIDE_BENCH_ROWS and PGTIDE_BENCH_ROUNDS change the size; benches/peers has other tools.'
