@@ -9,6 +9,7 @@ mod attempt;
 mod budget;
 mod commands;
 mod history;
+mod refresh;
 mod resolve;
 mod slot;
 mod watch;
@@ -21,7 +22,7 @@ use chrono::{DateTime, Utc};
 use tokio::task::{Id, JoinSet};
 
 use crate::config::connection::ConnectionSpec;
-use crate::config::job::{Job, LoadMode, Refresh};
+use crate::config::job::{Job, LoadMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, Failure, IntervalId, RunStarted, Summary};
 use crate::interval::DataInterval;
@@ -29,7 +30,6 @@ use crate::ledger::{Ledger, Owner};
 use crate::plan::{self, Action, Plan, Planned, Request};
 use crate::postgres::connect::{Session, Side};
 use crate::shutdown::Shutdown;
-use crate::views;
 
 use attempt::{Failed, Outcome};
 pub use budget::Budget;
@@ -364,53 +364,6 @@ impl Engine {
                 self.options.fail_fast || matches!(error.kind(), ErrorKind::Resources | ErrorKind::Connection)
             }
         }
-    }
-
-    /// Refreshes what reads the table, once per run, also when only some intervals arrived.
-    async fn refresh_views(
-        &self,
-        job: &Job,
-        table_oid: u32,
-        slot: &mut Slot,
-        summary: &Summary,
-    ) -> Result<()> {
-        if summary.loaded == 0 || self.shutdown.is_requested() {
-            return Ok(());
-        }
-        if job.refresh == Refresh::None {
-            if let Err(error) = self.answered(job, self.name_stale_views(job, table_oid, slot)).await {
-                tracing::debug!("the views that are stale now are not known: {}", error.chain());
-            }
-            return Ok(());
-        }
-        slot.open(self, job, 0).await?;
-        let session = slot.control()?;
-        let views = views::refresh::dependents(session, table_oid).await?;
-        let wanted = match &job.refresh {
-            Refresh::Named(names) => views::refresh::named(views, names)?,
-            Refresh::Dependents | Refresh::None => views,
-        };
-        let mut shutdown = self.shutdown.clone();
-        let canceller = session.canceller();
-        tokio::select! {
-            refreshed = views::refresh::refresh_all(session, &wanted, &self.events) => refreshed,
-            () = shutdown.requested() => {
-                canceller.cancel().await;
-                Err(stopped())
-            }
-        }
-    }
-
-    /// Tells which views nobody asked to refresh: a courtesy, which no load fails for.
-    async fn name_stale_views(&self, job: &Job, table_oid: u32, slot: &mut Slot) -> Result<()> {
-        slot.open(self, job, 0).await?;
-        let views = views::refresh::dependents(slot.control()?, table_oid).await?;
-        if !views.is_empty() {
-            let names: Vec<_> = views.iter().map(|v| v.name.to_string()).collect();
-            let message = format!("stale now, not refreshed: {}", names.join(", "));
-            self.events.send(Event::Notice { message });
-        }
-        Ok(())
     }
 }
 
