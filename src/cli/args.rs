@@ -50,6 +50,8 @@ pub enum Command {
     Status(StatusArgs),
     /// Override a day's state, with a reason
     Mark(MarkArgs),
+    /// Status, plan, apply, refresh
+    Views(super::views::ViewsArgs),
     /// Print a script that completes commands for a shell
     Completions(CompletionsArgs),
     /// Print the manual page

@@ -60,6 +60,7 @@ const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "copy", "init", "check"]),
     ("Load", &["run", "backfill", "plan"]),
     ("Look", &["status", "mark"]),
+    ("Views", &["views"]),
 ];
 
 /// The group that only `--help` shows.

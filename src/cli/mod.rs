@@ -23,6 +23,7 @@ pub mod quantity;
 mod run;
 pub mod signals;
 mod status;
+pub mod views;
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::{DONE, INTERRUPTED, NOTHING_TO_DO, USAGE};
@@ -91,6 +92,7 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Plan(args) => plan::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Mark(args) => mark::run(args, context).await,
+        Command::Views(args) => views::run(args, context).await,
         Command::Completions(args) => Ok(completions::run(&args, context)),
         Command::Man => man::run(context),
         Command::Help(args) => show_help(&args, context),

@@ -183,12 +183,16 @@ pub struct Job {
     pub writers: usize,
     /// A cron expression, kept as text until schedules are built.
     pub schedule: Option<String>,
+    /// The zone of the schedule, if not the job's.
+    pub schedule_timezone: Option<Tz>,
     /// The first local date.
     pub start_date: Option<NaiveDate>,
     /// The last local date.
     pub end_date: Option<NaiveDate>,
     /// How long after its end an interval is complete.
     pub min_delay: Duration,
+    /// How long after its end an interval must be loaded; later, `status` says that it is late.
+    pub deadline: Option<Duration>,
     /// Which intervals a run without dates takes.
     pub catchup: Catchup,
     /// Earlier intervals, counted back from the newest, that are loaded again with it.
@@ -217,6 +221,10 @@ pub struct Job {
     pub progress_timeout: Duration,
     /// The longest time for one attempt.
     pub execution_timeout: Option<Duration>,
+    /// The program, and its arguments, that is told of a run in which something failed.
+    pub notify_on_failure: Vec<String>,
+    /// The program, and its arguments, that is told of a run in which all went well.
+    pub notify_on_success: Vec<String>,
     /// Values for `{{ params.x }}`.
     pub params: BTreeMap<String, toml::Value>,
     /// The name this job had before, whose ledger it goes on with.

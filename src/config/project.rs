@@ -80,6 +80,18 @@ impl Project {
         self.document.ledger_schema.as_deref().unwrap_or("pgtide")
     }
 
+    /// Intervals at once over all jobs and machines, if there is a limit.
+    #[must_use]
+    pub fn parallelism(&self) -> Option<usize> {
+        self.document.parallelism
+    }
+
+    /// The slots of a pool, if it is declared.
+    #[must_use]
+    pub fn pool_slots(&self, pool: &str) -> Option<usize> {
+        self.document.pools.get(pool).copied()
+    }
+
     /// The folder of the views' SQL files.
     #[must_use]
     pub fn views_dir(&self) -> PathBuf {

@@ -22,7 +22,7 @@ use crate::interval::{Calendar, Unit};
 use crate::name::{MAX_NAME_BYTES, TableName};
 
 /// Every key of a job file.
-pub(in crate::config) const JOB_KEYS: [&str; 49] = [
+pub(in crate::config) const JOB_KEYS: [&str; 53] = [
     "source",
     "destination",
     "table",
@@ -54,9 +54,11 @@ pub(in crate::config) const JOB_KEYS: [&str; 49] = [
     "batch_bytes",
     "writers",
     "schedule",
+    "schedule_timezone",
     "start_date",
     "end_date",
     "min_delay",
+    "deadline",
     "catchup",
     "lookback",
     "depends_on_past",
@@ -70,6 +72,8 @@ pub(in crate::config) const JOB_KEYS: [&str; 49] = [
     "priority_weight",
     "execution_timeout",
     "progress_timeout",
+    "notify_on_failure",
+    "notify_on_success",
     "params",
     "was",
 ];
@@ -154,9 +158,11 @@ pub(in crate::config) fn read(file: &JobFile<'_>) -> Result<Job, Vec<Finding>> {
         limits: settings.limits,
         writers: settings.writers,
         schedule: r.parsed("schedule", when::check_schedule),
+        schedule_timezone: r.parsed("schedule_timezone", when::parse_timezone),
         start_date: r.date("start_date"),
         end_date: r.date("end_date"),
         min_delay: r.duration("min_delay").unwrap_or(Duration::from_secs(600)),
+        deadline: r.duration("deadline"),
         catchup: catchup(r),
         lookback: lookback(r),
         depends_on_past: r.flag("depends_on_past").unwrap_or(false),
@@ -171,6 +177,8 @@ pub(in crate::config) fn read(file: &JobFile<'_>) -> Result<Job, Vec<Finding>> {
         priority_weight: r.integer("priority_weight", -1_000_000..=1_000_000).map_or(1, |n| n as i32),
         progress_timeout: settings.progress_timeout,
         execution_timeout: settings.execution_timeout,
+        notify_on_failure: r.texts("notify_on_failure").unwrap_or_default(),
+        notify_on_success: r.texts("notify_on_success").unwrap_or_default(),
         params: params(r, file),
         was: r.parsed("was", |name| check_name(name).map(|()| name.to_owned())),
     };

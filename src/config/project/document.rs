@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -14,6 +15,9 @@ use crate::config::job::parse::{JOB_KEYS, default_keys};
 use crate::config::reader::{Reader, unknown_key};
 use crate::name::MAX_NAME_BYTES;
 
+/// Slots of a pool, and intervals at once over all jobs.
+const SLOTS: RangeInclusive<i64> = 1..=1_000;
+
 /// What the file says; connections are kept as written, since a variable that is not set matters
 /// only to who uses it.
 #[derive(Default)]
@@ -23,6 +27,10 @@ pub(super) struct Document {
     pub(super) ledger_schema: Option<String>,
     pub(super) views_dir: Option<String>,
     pub(super) jobs_dir: Option<String>,
+    /// Intervals at once over all jobs and machines.
+    pub(super) parallelism: Option<usize>,
+    /// Slots of each named pool.
+    pub(super) pools: BTreeMap<String, usize>,
     /// The file's name in findings.
     pub(super) shown: String,
     /// Whether others than its owner can read the file.
@@ -76,11 +84,15 @@ impl Document {
         let ledger = take_table(&mut root, "ledger", &mut findings);
         document.ledger_schema = one_text(&ledger, "schema", shown, &mut findings)
             .filter(|schema| is_schema(schema, &ledger, &mut findings));
+        let pools = take_table(&mut root, "pools", &mut findings);
+        document.pools = read_pools(&pools, shown, &mut findings);
         let mut reader = Reader::new(shown, vec![&root]);
         document.jobs_dir = reader.text("jobs");
+        document.parallelism = reader.integer("parallelism", SLOTS).and_then(|n| usize::try_from(n).ok());
         findings.extend(reader.finish());
-        let known = ["connections", "defaults", "views", "ledger", "jobs"];
-        let others = root.entries.iter().filter(|(key, _)| key.as_str() != "jobs");
+        let own = ["jobs", "parallelism"];
+        let known = [&["connections", "defaults", "pools", "views", "ledger"][..], &own].concat();
+        let others = root.entries.iter().filter(|(key, _)| !own.contains(&key.as_str()));
         findings.extend(others.map(|(key, (place, _))| top_level_key(key, place, &known)));
         (document, findings)
     }
@@ -107,6 +119,15 @@ fn one_text(table: &Table, key: &str, shown: &str, findings: &mut Vec<Finding>) 
     let text = reader.text(key);
     findings.extend(reader.finish());
     text
+}
+
+/// Reads `NAME = slots` for each pool.
+fn read_pools(table: &Table, shown: &str, findings: &mut Vec<Finding>) -> BTreeMap<String, usize> {
+    let mut reader = Reader::new(shown, vec![table]);
+    let slots = |name: &String| Some((name.clone(), usize::try_from(reader.integer(name, SLOTS)?).ok()?));
+    let pools = table.entries.keys().filter_map(slots).collect();
+    findings.extend(reader.finish());
+    pools
 }
 
 fn is_schema(schema: &str, ledger: &Table, findings: &mut Vec<Finding>) -> bool {
