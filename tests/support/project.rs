@@ -6,6 +6,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 
+use nix::errno::Errno;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -116,7 +117,9 @@ pub(crate) async fn kill_when(running: Running, moment: impl Future<Output = ()>
         output = &mut end => return output,
         () = moment => {}
     }
-    // Nobody has waited for the process yet, so the number is still its own.
-    signal::kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-    end.await
+    // It may have ended at this very moment, with its last words still to be read.
+    match signal::kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => end.await,
+        Err(error) => panic!("killing {pid}: {error}"),
+    }
 }
