@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
-use crate::ledger::{IntervalRecord, Ledger, Seen};
+use crate::ledger::{Activity, IntervalRecord, Ledger, Seen};
 use crate::plan::Recorded;
 use crate::postgres::connect::Session;
 use crate::state::State;
@@ -44,6 +44,8 @@ fn recorded(record: &IntervalRecord) -> Recorded {
         state: record.state,
         definition_hash: record.definition_hash.clone(),
         rows: record.rows,
+        loaded_at: record.loaded_at,
+        is_live: record.activity == Activity::Live,
         attempts: record.tries.unsigned_abs(),
         finished: record.finished_at.or(record.loaded_at),
         note: record.reason.clone().or_else(|| failure(record)),
