@@ -146,6 +146,9 @@ pub struct LoadArgs {
     /// Start nothing new after the first failure
     #[arg(long, help_heading = LOAD)]
     pub fail_fast: bool,
+    /// Load the newest interval first
+    #[arg(long, help_heading = LOAD)]
+    pub run_backwards: bool,
     /// Show the plan and change nothing
     #[arg(long, help_heading = LOAD)]
     pub dry_run: bool,
@@ -202,8 +205,14 @@ impl CopyArgs {
     /// Finds what the options cannot mean together.
     ///
     /// # Errors
-    /// `Usage`, for `--into` with several tables.
+    /// `Usage`, for `--into` with several tables, and for an order of intervals, which a copy has not.
     pub fn validate(&self) -> Result<()> {
+        if self.load.run_backwards {
+            return Err(Error::new(
+                ErrorKind::Usage,
+                "--run-backwards orders intervals, and a copy has none",
+            ));
+        }
         if self.tables.len() > 1 && self.into.is_some() {
             return Err(Error::new(ErrorKind::Usage, "--into names one table, and several are to be copied")
                 .with_hint("leave --into out: each table keeps its name; or copy one at a time"));

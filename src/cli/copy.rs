@@ -40,13 +40,8 @@ fn task(args: &CopyArgs, project: &Project, origin: Origin, into: &TableName) ->
         key: args.key.clone(),
         create: !args.no_create,
     })?;
-    let request = Request {
-        dates: Dates::Due,
-        reload: mode == Some(LoadMode::Replace),
-        stale: false,
-        backwards: false,
-        definition_hash: job.definition_hash(),
-    };
+    let request =
+        Request { reload: mode == Some(LoadMode::Replace), named: true, ..Request::of(&job, Dates::Due) };
     let options = Options {
         // A copy always loads: `append` again adds the rows again, as it was told to.
         force: args.load.force || mode == Some(LoadMode::Append),

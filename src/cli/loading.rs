@@ -95,7 +95,7 @@ pub(super) fn options(load: &LoadArgs) -> Options {
 pub(super) async fn run(context: &Context, project: &Project, tasks: Vec<Task>) -> Result<u8> {
     for task in &tasks {
         // Dates that make no sense are found without a network.
-        plan::plan(&task.job, &task.request, &[], Utc::now())?;
+        plan::check(&task.job, &task.request, Utc::now())?;
     }
     let (events, receiver) = event::channel();
     let reporter = Reporter::start(&context.output, receiver, Some(context.shutdown.clone()));

@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit;
 use crate::interval::minute_text;
 use crate::ledger::{Ledger, MarkRequest, Owner, Snapshot, TableRef};
-use crate::plan::{self, Action, Dates, Planned, Request};
+use crate::plan::{self, Action, Dates, Planned};
 use crate::postgres::catalog;
 use crate::postgres::connect::{Session, Side};
 use crate::report::number::counted;
@@ -74,9 +74,7 @@ fn intervals(job: &Job, state: State, dates: Dates, now: DateTime<Utc>) -> Resul
         return Err(usage(format!("which of its intervals? The job has one for each {unit}"))
             .with_hint("add --date DATE, or --from-date DATE --to-date DATE"));
     }
-    let definition_hash = job.definition_hash();
-    let request = Request { dates, reload: false, stale: false, backwards: false, definition_hash };
-    let plan = plan::plan(job, &request, &[], now)?;
+    let plan = plan::look_up(job, dates, now)?;
     let (planned, empty): (Vec<_>, Vec<_>) =
         plan.intervals.into_iter().partition(|planned| !planned.interval.is_empty());
     if planned.is_empty() {

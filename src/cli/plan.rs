@@ -29,7 +29,7 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> 
 pub(super) async fn show(context: &Context, project: &Project, tasks: Vec<Task>) -> anyhow::Result<u8> {
     let mut objects = Vec::new();
     for Task { job, request, options } in tasks {
-        crate::plan::plan(&job, &request, &[], Utc::now())?;
+        crate::plan::check(&job, &request, Utc::now())?;
         let workshop = Workshop::new(context, project, "plan");
         let engine = workshop.engine(&job, Events::silent(), options)?;
         let outlook = engine.look(&job, &request, Utc::now()).await?;
@@ -126,6 +126,7 @@ fn word(action: Action) -> &'static str {
         Action::Skip => "skip",
         Action::Wait { .. } => "wait",
         Action::Exhausted => "failed",
+        Action::Blocked => "blocked",
     }
 }
 

@@ -33,12 +33,12 @@ pub(super) fn tasks(args: &RunArgs, project: &Project) -> Result<Vec<Task>> {
     let dates = args.dates.to_dates();
     let task = |job: Job| Task {
         request: Request {
-            dates: dates.clone(),
             // Without --reload the intervals that are loaded would be left alone.
             reload: args.again.reload || (args.load.force && job.mode == LoadMode::Append),
             stale: args.again.stale,
-            backwards: false,
-            definition_hash: job.definition_hash(),
+            backwards: args.load.run_backwards,
+            named: !args.jobs.is_empty(),
+            ..Request::of(&job, dates.clone())
         },
         options: loading::options(&args.load),
         job,

@@ -18,7 +18,7 @@ use chrono::NaiveDate;
 use chrono_tz::Tz;
 
 use crate::chunk::BatchLimits;
-use crate::interval::Calendar;
+use crate::interval::{Calendar, Schedule, Tick};
 use crate::name::TableName;
 
 pub use one_off::OneOff;
@@ -181,10 +181,10 @@ pub struct Job {
     pub limits: BatchLimits,
     /// Destination connections per interval.
     pub writers: usize,
-    /// A cron expression, kept as text until schedules are built.
-    pub schedule: Option<String>,
-    /// The zone of the schedule, if not the job's.
-    pub schedule_timezone: Option<Tz>,
+    /// When it is due; with a schedule and no calendar it is a snapshot job.
+    pub schedule: Option<Schedule>,
+    /// The moment of the schedule that a snapshot is for, once [`at`](Job::at) has found it.
+    pub tick: Option<Tick>,
     /// The first local date.
     pub start_date: Option<NaiveDate>,
     /// The last local date.

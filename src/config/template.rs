@@ -19,7 +19,7 @@ use self::macros::Macros;
 use self::moment::Moment;
 use super::nearest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
-use crate::interval::{DataInterval, Unit};
+use crate::interval::{DataInterval, Tick, Unit};
 
 /// What a template's names stand for.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct TemplateContext<'a> {
     pub timezone: Tz,
     /// The unit, for `prev_ds`.
     pub unit: Option<Unit>,
+    /// The moment that a snapshot is for; its dates are named where there is no interval.
+    pub tick: Option<Tick>,
     /// The run's id, for `run_id`.
     pub run_id: &'a str,
     /// Values for `params.x`.
@@ -72,6 +74,7 @@ pub fn check(
         interval: sample.filter(|_| has_interval),
         timezone: Tz::UTC,
         unit: Some(Unit::Day),
+        tick: None,
         run_id: "check",
         params,
     };
@@ -122,47 +125,70 @@ fn names(context: &TemplateContext<'_>) -> BTreeMap<&'static str, Value> {
         ("params", literal::params(context.params)),
         ("macros", Value::from_object(Macros)),
     ]);
-    if let Some(interval) = context.interval.filter(|interval| !interval.is_whole()) {
-        add_dates(&mut names, interval, context.timezone, context.unit);
+    if let Some(moments) = Moments::of(context) {
+        add_dates(&mut names, &moments);
     }
     names
 }
 
-fn add_dates(
-    names: &mut BTreeMap<&'static str, Value>,
-    interval: DataInterval,
-    timezone: Tz,
-    unit: Option<Unit>,
-) {
-    let start = interval.start.with_timezone(&timezone);
-    let end = interval.end.with_timezone(&timezone);
-    let previous = previous(start, unit);
+/// The moments that names of dates stand for.
+struct Moments {
+    start: DateTime<Tz>,
+    end: DateTime<Tz>,
+    logical: DateTime<Tz>,
+    previous: DateTime<Tz>,
+    next: DateTime<Tz>,
+}
+
+impl Moments {
+    fn of(context: &TemplateContext<'_>) -> Option<Self> {
+        match context.interval.filter(|interval| !interval.is_whole()) {
+            Some(interval) => Some(Self::of_interval(&interval, context.timezone, context.unit)),
+            None => context.tick.map(|tick| Self::of_tick(&tick, context.timezone)),
+        }
+    }
+
+    /// As Airflow's for an interval: the logical date is its start.
+    fn of_interval(interval: &DataInterval, timezone: Tz, unit: Option<Unit>) -> Self {
+        let [start, end] = [interval.start, interval.end].map(|at| at.with_timezone(&timezone));
+        Self { start, end, logical: start, previous: previous(start, unit), next: end }
+    }
+
+    /// As Airflow's for a run without an interval: the logical date is the moment itself.
+    fn of_tick(tick: &Tick, timezone: Tz) -> Self {
+        let [before, at, after] = [tick.before, tick.at, tick.after].map(|at| at.with_timezone(&timezone));
+        Self { start: before, end: at, logical: at, previous: before, next: after }
+    }
+}
+
+fn add_dates(names: &mut BTreeMap<&'static str, Value>, moments: &Moments) {
+    let Moments { start, end, logical, previous, next } = *moments;
     for (name, moment) in [
         ("data_interval_start", start),
         ("data_interval_end", end),
-        ("logical_date", start),
-        ("execution_date", start),
+        ("logical_date", logical),
+        ("execution_date", logical),
         ("prev_execution_date", previous),
-        ("next_execution_date", end),
+        ("next_execution_date", next),
     ] {
         names.insert(name, Value::from_object(Moment::Instant(moment)));
     }
-    let date = start.date_naive();
+    let date = logical.date_naive();
     let day_before = date.pred_opt().unwrap_or(date);
     let day_after = date.succ_opt().unwrap_or(date);
     for (name, nodash, date) in [
         ("ds", "ds_nodash", date),
         ("prev_ds", "prev_ds_nodash", previous.date_naive()),
-        ("next_ds", "next_ds_nodash", end.date_naive()),
+        ("next_ds", "next_ds_nodash", next.date_naive()),
         ("yesterday_ds", "yesterday_ds_nodash", day_before),
         ("tomorrow_ds", "tomorrow_ds_nodash", day_after),
     ] {
         names.insert(name, Value::from(moment::iso_date(date)));
         names.insert(nodash, Value::from(moment::iso_date(date).replace('-', "")));
     }
-    let ts = moment::iso(&start);
-    names.insert("ts_nodash", Value::from(start.format("%Y%m%dT%H%M%S").to_string()));
-    names.insert("ts_nodash_with_tz", Value::from(start.format("%Y%m%dT%H%M%S%z").to_string()));
+    let ts = moment::iso(&logical);
+    names.insert("ts_nodash", Value::from(logical.format("%Y%m%dT%H%M%S").to_string()));
+    names.insert("ts_nodash_with_tz", Value::from(logical.format("%Y%m%dT%H%M%S%z").to_string()));
     names.insert("ts", Value::from(ts));
 }
 
@@ -218,7 +244,7 @@ fn undefined(name: &str, names: &BTreeMap<&'static str, Value>) -> String {
     }
     let day = DataInterval { start: DateTime::UNIX_EPOCH, end: DateTime::UNIX_EPOCH };
     let mut with_dates = BTreeMap::new();
-    add_dates(&mut with_dates, day, Tz::UTC, None);
+    add_dates(&mut with_dates, &Moments::of_interval(&day, Tz::UTC, None));
     if with_dates.contains_key(name) {
         return format!("`{name}` is undefined: the job has no interval");
     }

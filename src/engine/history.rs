@@ -5,21 +5,21 @@ use std::collections::HashMap;
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
-use crate::ledger::{IntervalRecord, Ledger, Seen};
+use crate::ledger::{Activity, Known, Ledger, Seen};
 use crate::plan::Recorded;
 use crate::postgres::connect::Session;
 use crate::state::State;
 
 /// The intervals of a job in the ledger.
 #[derive(Debug, Default)]
-pub(super) struct History(HashMap<DataInterval, IntervalRecord>);
+pub(super) struct History(HashMap<DataInterval, Known>);
 
 impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let snapshot = ledger.snapshot(session, &job.name, None).await?;
-        Ok(Self(snapshot.intervals.into_iter().map(|record| (record.interval, record)).collect()))
+        let known = ledger.known(session, &job.name).await?;
+        Ok(Self(known.into_iter().map(|known| (known.interval, known)).collect()))
     }
 
     /// As the plan takes it.
@@ -29,30 +29,32 @@ impl History {
 
     /// What was seen of an interval, for the claim to compare.
     pub(super) fn seen(&self, interval: &DataInterval) -> Option<Seen> {
-        self.0.get(interval).map(IntervalRecord::seen)
+        self.0.get(interval).map(Known::seen)
     }
 
     /// How many rows an interval had the last time.
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
-        self.0.get(interval).and_then(|r| r.rows).and_then(|rows| u64::try_from(rows).ok())
+        self.0.get(interval).and_then(|known| known.rows).and_then(|rows| u64::try_from(rows).ok())
     }
 }
 
-fn recorded(record: &IntervalRecord) -> Recorded {
+fn recorded(known: &Known) -> Recorded {
     Recorded {
-        interval: record.interval,
-        state: record.state,
-        definition_hash: record.definition_hash.clone(),
-        rows: record.rows,
-        attempts: record.tries.unsigned_abs(),
-        finished: record.finished_at.or(record.loaded_at),
-        note: record.reason.clone().or_else(|| failure(record)),
+        interval: known.interval,
+        state: known.state,
+        definition_hash: known.definition_hash.clone(),
+        rows: known.rows,
+        loaded_at: known.loaded_at,
+        is_live: known.activity == Activity::Live,
+        attempts: known.tries.unsigned_abs(),
+        finished: known.finished_at.or(known.loaded_at),
+        note: known.reason.clone().or_else(|| failure(known)),
     }
 }
 
 /// The first line of the last error; what is loaded still is, so it was a reload that failed.
-fn failure(record: &IntervalRecord) -> Option<String> {
-    let line = record.error_message.as_ref()?.lines().next()?;
-    let kept = matches!(record.state, State::Loaded | State::Stale);
-    Some(if kept { format!("the last reload failed: {line}") } else { line.to_owned() })
+fn failure(known: &Known) -> Option<String> {
+    let line = known.error.as_ref()?;
+    let kept = matches!(known.state, State::Loaded | State::Stale);
+    Some(if kept { format!("the last reload failed: {line}") } else { line.clone() })
 }

@@ -94,6 +94,7 @@ impl Engine {
     /// Whatever would stop the run before its first row.
     pub async fn look(&self, job: &Job, request: &Request, now: DateTime<Utc>) -> Result<Outlook> {
         let mut slot = Slot::new();
+        let job = &job.at(now);
         let looked = self.answered(job, Box::pin(self.look_in(&mut slot, job, request, now))).await;
         if looked.is_err() {
             slot.discard().await;
@@ -139,6 +140,7 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<Summary> {
         let mut slot = Slot::new();
+        let job = &Arc::new(job.at(now));
         let result = Box::pin(self.run_in(&mut slot, job, request, now)).await;
         if let Err(error) = &result
             && matches!(error.kind(), ErrorKind::Interrupted | ErrorKind::Connection)
@@ -168,6 +170,9 @@ impl Engine {
         self.refuse_adding_twice(job, request, &plan)?;
         let budget = self.budget(job, &plan);
         self.announce(job, &plan, &budget);
+        for message in &plan.notes {
+            self.events.send(Event::Notice { message: message.clone() });
+        }
         let mut summary = Summary { job: job.name.clone(), ..Summary::default() };
         let mut refreshed = Ok(());
         let (load, rest): (Vec<_>, Vec<_>) = plan.intervals.into_iter().partition(|p| p.action.loads());
@@ -263,6 +268,8 @@ impl Engine {
     fn budget(&self, job: &Job, plan: &Plan) -> Budget {
         let intervals = plan.intervals.iter().filter(|p| p.action.loads()).count();
         let wanted = self.options.parallel.unwrap_or(job.max_active_runs);
+        // Each interval waits for the one before.
+        let wanted = if job.depends_on_past { 1 } else { wanted };
         Budget::new(job, intervals, wanted, self.source.max_connections, self.destination.max_connections)
     }
 
@@ -287,7 +294,7 @@ impl Engine {
     fn leave_alone(&self, job: &Job, planned: &Planned, summary: &mut Summary) {
         let id = IntervalId { job: job.name.clone(), key: planned.key.clone() };
         let kind = match planned.action {
-            Action::Wait { .. } => Some(ErrorKind::NotComplete),
+            Action::Wait { .. } | Action::Blocked => Some(ErrorKind::NotComplete),
             Action::Exhausted => Some(ErrorKind::Server),
             Action::Load | Action::Reload | Action::Skip => None,
         };
@@ -330,7 +337,9 @@ impl Engine {
             };
             free.push(slot);
             let Some(id) = id else { continue };
+            let failed = summary.failed.len();
             stop |= self.settle(&id, outcome, summary);
+            stop |= work.job.depends_on_past && summary.failed.len() > failed;
         }
         summary.not_started += waiting.len();
         free.into_iter().find(Slot::is_open).unwrap_or_else(Slot::new)

@@ -5,11 +5,13 @@
 //! number of seconds counted from the Unix epoch. The intervals of a calendar tile time: each instant
 //! is in exactly one.
 //!
-//! `calendar` steps, `key` names intervals and reads their names back, `date` reads what people write.
+//! `calendar` steps, `key` names intervals and reads their names back, `date` reads what people write,
+//! `schedule` says when a job is due.
 
 mod calendar;
 mod date;
 mod key;
+mod schedule;
 #[cfg(test)]
 mod tests;
 
@@ -20,6 +22,7 @@ use chrono_tz::Tz;
 
 pub use date::{DateSpan, parse_date, parse_instant, parse_span};
 pub use key::minute_text;
+pub use schedule::{Schedule, Tick};
 
 /// A half-open range of instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

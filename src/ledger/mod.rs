@@ -9,6 +9,7 @@
 
 mod claim;
 mod finish;
+mod known;
 mod liveness;
 mod mark;
 mod open;
@@ -22,6 +23,7 @@ use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
 pub use finish::Totals;
+pub use known::Known;
 pub use liveness::Holder;
 pub use mark::MarkRequest;
 pub use open::VERSION;

@@ -180,12 +180,7 @@ impl Ledger {
         if intervals.iter().all(|i| i.token.is_none()) {
             return Ok(Snapshot { intervals });
         }
-        let live: Vec<i64> = session
-            .query(&doing, LIVE, &[&self.interval_oid])
-            .await?
-            .iter()
-            .map(|row| row.get("id"))
-            .collect();
+        let live = self.live(session, &doing).await?;
         let is_live = |i: &IntervalRecord| live.contains(&i.id);
         if intervals.iter().any(|i| i.token.is_some() && !is_live(i)) {
             // A free lock means dead only if the same token stands after the lock was looked at.
@@ -199,6 +194,12 @@ impl Ledger {
             intervals.iter_mut().for_each(|i| i.judge(false));
         }
         Ok(Snapshot { intervals })
+    }
+
+    /// The rows whose lock a live session holds.
+    pub(super) async fn live(&self, session: &Session, doing: &str) -> Result<Vec<i64>> {
+        let rows = session.query(doing, LIVE, &[&self.interval_oid]).await?;
+        Ok(rows.iter().map(|row| row.get("id")).collect())
     }
 
     async fn intervals(
@@ -295,15 +296,19 @@ impl IntervalRecord {
     }
 
     fn judge(&mut self, dead: bool) {
-        self.activity = match (self.token, dead) {
-            (None, _) => Activity::Idle,
-            (Some(_), true) => Activity::Dead,
-            (Some(_), false) => Activity::Live,
-        };
-        if self.state == State::Running && self.activity == Activity::Dead {
-            self.state = State::Interrupted;
-        }
+        (self.state, self.activity) = judged(self.state, self.token.is_some(), dead);
     }
+}
+
+/// State and activity of a row, from its state, whether it has a token, and whether its run is dead.
+pub(super) fn judged(state: State, has_token: bool, dead: bool) -> (State, Activity) {
+    let activity = match (has_token, dead) {
+        (false, _) => Activity::Idle,
+        (true, true) => Activity::Dead,
+        (true, false) => Activity::Live,
+    };
+    let died = state == State::Running && activity == Activity::Dead;
+    (if died { State::Interrupted } else { state }, activity)
 }
 
 impl AttemptRecord {

@@ -5,7 +5,7 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::{Context, Dates, MAX_INTERVALS, due, too_many};
+use super::{Context, Dates, MAX_INTERVALS, clock, too_many};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::{Calendar, DataInterval, DateSpan, parse_instant, parse_span};
 
@@ -20,6 +20,7 @@ pub(super) fn asked(context: &Context<'_>) -> Result<Vec<DataInterval>> {
     };
     intervals.sort_unstable();
     intervals.dedup();
+    refuse_before_start(context, &intervals)?;
     match intervals.len() {
         0..=MAX_INTERVALS => Ok(intervals),
         many => Err(too_many(many as i64, "the dates are")),
@@ -61,15 +62,39 @@ fn range(context: &Context<'_>, from: Option<&str>, to: Option<&str>) -> Result<
             return all_or_findings(errors, "dates").map(|()| Vec::new());
         }
     };
+    let is_open = from.is_none();
     let first = from.map_or_else(|| start_date(context), |span| Ok(span.first))?;
-    match to {
+    let found = match to {
         Some(to) if to.last < first => Err(Error::new(
             ErrorKind::Usage,
             format!("the range ends on {} before it starts on {first}", to.last),
         )),
         Some(to) => of_span(calendar, DateSpan { first, last: to.last }),
         None => up_to_newest(context, first),
-    }
+    };
+    let from = context.bounds.from.filter(|_| is_open);
+    // The week or month that the job starts in has begun before it.
+    found.map(|found| found.into_iter().filter(|i| from.is_none_or(|from| from <= i.start)).collect())
+}
+
+/// Refuses what lies before the job's first date: nobody expects its rows.
+fn refuse_before_start(context: &Context<'_>, intervals: &[DataInterval]) -> Result<()> {
+    let (Some(from), Some(date), true) = (context.bounds.from, context.job.start_date, context.is_bounded)
+    else {
+        return Ok(());
+    };
+    let before: Vec<_> = intervals.iter().filter(|interval| interval.start < from).collect();
+    let [first, ..] = before[..] else { return Ok(()) };
+    let key = context.calendar.key(first);
+    let which = match before.len() {
+        1 => format!("{key} is before it"),
+        number => format!("{number} of the intervals are before it, from {key} on"),
+    };
+    let what = format!("{} starts with `start_date`, {date}: {which}", context.job.name);
+    let file = context.job.file.as_ref().and_then(|file| file.file_name()?.to_str());
+    let file = file.map_or_else(String::new, |file| format!(" in jobs/{file}"));
+    Err(Error::new(ErrorKind::Usage, what)
+        .with_hint(format!("ask for {date} and later, or set `start_date`{file} to an earlier date")))
 }
 
 fn start_date(context: &Context<'_>) -> Result<NaiveDate> {
@@ -83,7 +108,8 @@ fn start_date(context: &Context<'_>) -> Result<NaiveDate> {
 /// From a date to the newest complete interval; if none is, the first, for which the caller waits.
 fn up_to_newest(context: &Context<'_>, first: NaiveDate) -> Result<Vec<DataInterval>> {
     let calendar = context.calendar;
-    let newest = due::newest(context).filter(|newest| calendar.execution_date(newest) >= first);
+    let newest = clock::newest_complete(context.job, context.now)
+        .filter(|newest| calendar.execution_date(newest) >= first);
     let Some(newest) = newest else {
         let mut intervals = of_span(calendar, DateSpan { first, last: first })?;
         intervals.truncate(1);

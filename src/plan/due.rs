@@ -1,76 +1,52 @@
-//! What is due when nothing is asked for by name: complete, within the job's bounds, and not done.
+//! What is due when nothing is asked for by name: its time has come, it is within the job's bounds, not done.
 //!
 //! How far back is looked depends on `catchup`. What failed or was interrupted is taken whatever its
 //! age, unless `catchup` is `last` or `none`; those it leaves behind are counted in a note.
 
-use chrono::{DateTime, NaiveDate, Utc};
+use chrono::{DateTime, Utc};
 
+use super::clock::{self, Bounds};
 use super::verdict::grouped;
-use super::{Context, MAX_INTERVALS, Plan, Recorded, min_delay, too_many};
+use super::{Context, MAX_INTERVALS, Plan, Recorded, lookback};
 use crate::config::job::{Catchup, Job};
 use crate::error::{Error, ErrorKind, Result};
-use crate::interval::{Calendar, DataInterval, minute_text};
+use crate::interval::{DataInterval, minute_text};
 use crate::state::State;
 
-/// The first interval within the job's bounds that is not complete yet, and when it will be.
-///
-/// None for a job without intervals, and after its `end_date`.
-#[must_use]
-pub fn upcoming(job: &Job, now: DateTime<Utc>) -> Option<(DataInterval, DateTime<Utc>)> {
-    let calendar = job.calendar?;
-    let delay = min_delay(job);
-    let complete_until = now.checked_sub_signed(delay).unwrap_or(DateTime::<Utc>::MIN_UTC);
-    let bounds = Bounds::of(job, calendar);
-    let from = bounds.from.unwrap_or(complete_until).max(complete_until);
-    let mut interval = calendar.containing(from);
-    if bounds.from.is_some_and(|first| interval.start < first) {
-        interval = calendar.next(&interval);
-    }
-    bounds
-        .contains(&interval)
-        .then(|| (interval, interval.end.checked_add_signed(delay).unwrap_or(DateTime::<Utc>::MAX_UTC)))
-}
-
-/// The newest complete interval within the job's bounds that has an instant.
-///
-/// None for a job without intervals, and before its first is complete.
-#[must_use]
-pub fn newest_complete(job: &Job, now: DateTime<Utc>) -> Option<DataInterval> {
-    let calendar = job.calendar?;
-    let bounds = Bounds::of(job, calendar);
-    let complete_until = now.checked_sub_signed(min_delay(job))?;
-    let after = bounds.to.map_or(complete_until, |to| to.min(complete_until));
-    // One step back, or two over a date without an instant.
-    let back =
-        std::iter::successors(Some(calendar.containing(after)), |i| Some(calendar.previous(i))).take(4);
-    let mut complete = back.filter(|i| !i.is_empty() && i.end <= complete_until);
-    complete.find(|i| bounds.to.is_none_or(|to| i.start < to)).filter(|newest| bounds.contains(newest))
-}
-
-pub(super) fn newest(context: &Context<'_>) -> Option<DataInterval> {
-    newest_complete(context.job, context.now)
-}
-
 pub(super) fn plan(context: &Context<'_>) -> Result<Plan> {
-    if context.request.reload {
-        return Err(Error::new(ErrorKind::Usage, "--reload needs dates: which intervals to load again?")
-            .with_hint("add --date, or --from-date and --to-date"));
-    }
+    check(context)?;
     let mut plan = Plan::default();
-    let newest = newest(context);
-    let window = match newest {
-        Some(newest) => window(context, newest, &mut plan.notes)?,
-        None => None,
-    };
+    let newest = clock::newest_due(context.job, context.now);
+    let window = newest.and_then(|newest| window(context.job, context.recorded, newest));
+    plan.notes.extend(newest.filter(|_| window.is_some()).and_then(|newest| rest_command(context, newest)));
     take_up(context, window, &mut plan);
-    if let Some(window) = window {
-        fill(context, window, &mut plan)?;
+    if let (Some(window), Some(newest)) = (window, newest) {
+        fill(context, window, &mut plan);
+        let listed = plan.intervals.len();
+        lookback::add(context, newest, &mut plan);
+        // What is loaded again was counted as done.
+        plan.done -= plan.intervals[listed..].iter().filter(|p| window.contains(p.interval.start)).count();
     }
+    plan.intervals.sort_unstable_by_key(|planned| planned.interval);
     plan.notes.extend(other_definitions(context));
     if plan.intervals.is_empty() {
         plan.notes.extend(nothing_due(context));
     }
     Ok(plan)
+}
+
+/// What can be said against a request without names before the ledger is known.
+pub(super) fn check(context: &Context<'_>) -> Result<()> {
+    if context.request.reload {
+        return Err(Error::new(ErrorKind::Usage, "--reload needs dates: which intervals to load again?")
+            .with_hint("add --date, or --from-date and --to-date"));
+    }
+    let job = context.job;
+    if job.catchup == Catchup::All && job.start_date.is_none() {
+        let what = format!("{} has `catchup = \"all\"` and no `start_date`", job.name);
+        return Err(Error::new(ErrorKind::Config, what).with_hint("add `start_date` to the job"));
+    }
+    Ok(())
 }
 
 /// Takes up what earlier attempts left unfinished outside the window, or says that it is left.
@@ -90,55 +66,48 @@ fn take_up(context: &Context<'_>, window: Option<DataInterval>, plan: &mut Plan)
     }
 }
 
-/// Decides about every interval of the window.
-fn fill(context: &Context<'_>, window: DataInterval, plan: &mut Plan) -> Result<()> {
+/// Decides about every interval of the window, up to the most that a plan holds.
+fn fill(context: &Context<'_>, window: DataInterval, plan: &mut Plan) {
     for interval in context.calendar.intervals_between(window.start, window.end) {
+        if plan.intervals.len() >= MAX_INTERVALS {
+            let rest = grouped(context.calendar.estimate(interval.start, window.end));
+            plan.notes.push(format!(
+                "up to {rest} more from {} on are for the next run",
+                context.calendar.key(&interval)
+            ));
+            return;
+        }
         match context.decide_due(interval) {
             Some(planned) => plan.intervals.push(planned),
             None => plan.done += 1,
         }
-        if plan.intervals.len() > MAX_INTERVALS {
-            let number = context.calendar.estimate(window.start, window.end) - plan.done as i64;
-            return Err(too_many(number, "missing or failed are about"));
-        }
     }
-    Ok(())
 }
 
-/// The stretch of time in which every interval ought to be loaded.
-fn window(
-    context: &Context<'_>,
-    newest: DataInterval,
-    notes: &mut Vec<String>,
-) -> Result<Option<DataInterval>> {
-    let bounds = Bounds::of(context.job, context.calendar);
-    let from = match context.job.catchup {
-        Catchup::None => return Ok(None),
+/// The stretch of time in which every interval ought to be loaded, up to the newest.
+pub(super) fn window(job: &Job, recorded: &[Recorded], newest: DataInterval) -> Option<DataInterval> {
+    let first = Bounds::of(job).from;
+    let from = match job.catchup {
+        Catchup::None => return None,
         Catchup::Last => newest.start,
-        Catchup::All => bounds.from.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                format!("{} has `catchup = \"all\"` and no `start_date`", context.job.name),
-            )
-            .with_hint("add `start_date` to the job")
-        })?,
-        Catchup::Gaps => first_loaded(context).unwrap_or_else(|| {
-            notes.extend(rest_command(context, newest));
-            newest.start
-        }),
+        Catchup::All => first?,
+        Catchup::Gaps => first_loaded(recorded).unwrap_or(newest.start),
     };
-    let from = bounds.from.map_or(from, |first| first.max(from));
-    Ok(Some(DataInterval { start: from, end: newest.end }))
+    let from = first.map_or(from, |first| first.max(from));
+    Some(DataInterval { start: from, end: newest.end })
 }
 
-fn first_loaded(context: &Context<'_>) -> Option<DateTime<Utc>> {
-    let loaded = context.recorded.iter().filter(|r| r.state.has_rows() && !r.interval.is_whole());
+fn first_loaded(recorded: &[Recorded]) -> Option<DateTime<Utc>> {
+    let loaded = recorded.iter().filter(|r| r.state.has_rows() && !r.interval.is_whole());
     loaded.map(|record| record.interval.start).min()
 }
 
 /// The command that loads what came before the newest interval.
 fn rest_command(context: &Context<'_>, newest: DataInterval) -> Option<String> {
     let (job, calendar) = (context.job, context.calendar);
+    if job.catchup != Catchup::Gaps || first_loaded(context.recorded).is_some() {
+        return None;
+    }
     let key = calendar.key(&newest);
     let range = match job.start_date {
         Some(start) if calendar.start_of_date(start) >= newest.start => return None,
@@ -159,8 +128,8 @@ fn rest_command(context: &Context<'_>, newest: DataInterval) -> Option<String> {
 fn is_unfinished(context: &Context<'_>, record: &Recorded, window: Option<DataInterval>) -> bool {
     matches!(record.state, State::Failed | State::Interrupted)
         && !window.is_some_and(|window| window.contains(record.interval.start))
-        && Bounds::of(context.job, context.calendar).contains(&record.interval)
-        && context.is_complete(&record.interval)
+        && context.bounds.contains(record.interval.start)
+        && context.due_until.is_some_and(|until| record.interval.end <= until)
 }
 
 /// How many loaded intervals another definition of the job made, unless they are reloaded now.
@@ -168,9 +137,11 @@ fn other_definitions(context: &Context<'_>) -> Option<String> {
     if context.request.stale {
         return None;
     }
-    let others =
-        context.recorded.iter().filter(|r| r.state == State::Loaded && context.is_other_definition(r));
-    let others: Vec<_> = others.collect();
+    let others: Vec<_> = context
+        .recorded
+        .iter()
+        .filter(|r| r.state == State::Loaded && context.is_other_definition(r))
+        .collect();
     let found = number_and_span(context, &others)?;
     Some(format!("loaded by another definition: {found}; --stale reloads them"))
 }
@@ -187,29 +158,9 @@ fn nothing_due(context: &Context<'_>) -> Option<String> {
     if context.job.catchup == Catchup::None {
         return Some("nothing is due: the job has `catchup = \"none\"`, so name the dates".to_owned());
     }
-    let Some((interval, ready_at)) = upcoming(context.job, context.now) else {
+    let Some((interval, at)) = clock::upcoming(context.job, context.now) else {
         return context.job.end_date.map(|end| format!("nothing is due: the job ended with {end}"));
     };
-    let (key, at) = (context.calendar.key(&interval), minute_text(&context.calendar.local(ready_at)));
-    Some(format!("nothing is due: the next interval, {key}, is complete at {at}"))
-}
-
-/// The job's `start_date` and `end_date` as instants, `[from, to)`; an interval's start decides.
-struct Bounds {
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
-}
-
-impl Bounds {
-    fn of(job: &Job, calendar: Calendar) -> Self {
-        let day_after = |date: NaiveDate| calendar.start_of_date(date.succ_opt().unwrap_or(date));
-        Self {
-            from: job.start_date.map(|date| calendar.start_of_date(date)),
-            to: job.end_date.map(day_after),
-        }
-    }
-
-    fn contains(&self, interval: &DataInterval) -> bool {
-        self.from.is_none_or(|from| from <= interval.start) && self.to.is_none_or(|to| interval.start < to)
-    }
+    let (key, at) = (context.calendar.key(&interval), minute_text(&context.calendar.local(at)));
+    Some(format!("nothing is due: the next interval, {key}, is due at {at}"))
 }

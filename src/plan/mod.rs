@@ -2,11 +2,17 @@
 //!
 //! `run`, `backfill`, `schedule`, `plan` and the views of the state all ask here. Nothing is read or
 //! written; the clock is an argument. `dates` turns what was asked into intervals, `due` finds them when
-//! nothing was asked, `verdict` decides about one, `overlap` refuses what the ledger cannot tell apart.
+//! nothing was asked, `clock` knows since when, `verdict` decides about one, `lookback` and `past` look
+//! at its neighbours, `snapshot` is for tables loaded whole, `overlap` refuses what the ledger cannot
+//! tell apart.
 
+mod clock;
 mod dates;
 mod due;
+mod lookback;
 mod overlap;
+mod past;
+mod snapshot;
 mod verdict;
 
 #[cfg(test)]
@@ -14,17 +20,19 @@ mod tests;
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
 use crate::config::job::Job;
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::{Calendar, DataInterval};
 use crate::state::State;
 
-pub use due::{newest_complete, upcoming};
+pub use clock::{complete_at, due_at, late, newest_complete, newest_due, next_due, upcoming};
 
-/// The most intervals that one plan may hold.
-pub const MAX_INTERVALS: usize = 20_000;
+use clock::Bounds;
+
+/// The most intervals that one plan holds: 28 years of hours.
+pub const MAX_INTERVALS: usize = 250_000;
 
 /// Which intervals are asked for, as it was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,8 +68,19 @@ pub struct Request {
     pub stale: bool,
     /// Whether the newest comes first.
     pub backwards: bool,
+    /// Whether the job was named, and not only all jobs: a snapshot job that is named always loads.
+    pub named: bool,
     /// The hash of the job's definition as it is now.
     pub definition_hash: String,
+}
+
+impl Request {
+    /// Asks for these dates of a job and nothing else.
+    #[must_use]
+    pub fn of(job: &Job, dates: Dates) -> Self {
+        let definition_hash = job.definition_hash();
+        Self { dates, reload: false, stale: false, backwards: false, named: false, definition_hash }
+    }
 }
 
 /// What the ledger says about one interval of the job.
@@ -75,7 +94,11 @@ pub struct Recorded {
     pub definition_hash: Option<String>,
     /// Rows in the table, once loaded.
     pub rows: Option<i64>,
-    /// Attempts so far.
+    /// When the load that stands was recorded.
+    pub loaded_at: Option<DateTime<Utc>>,
+    /// Whether a live run works on it, perhaps to load it again.
+    pub is_live: bool,
+    /// Attempts since it was last loaded or marked.
     pub attempts: u32,
     /// When the last attempt ended, or the state was set.
     pub finished: Option<DateTime<Utc>>,
@@ -99,6 +122,8 @@ pub enum Action {
     },
     /// It failed and its automatic tries are used up: not done, so the caller must not exit with 0.
     Exhausted,
+    /// The interval before it has to be loaded first and will not be: not done, as above.
+    Blocked,
 }
 
 impl Action {
@@ -120,6 +145,8 @@ pub struct Planned {
     pub action: Action,
     /// Why, in one line.
     pub reason: String,
+    /// How many automatic tries it has left; none where the job's own number holds: it was named.
+    pub tries_left: Option<u32>,
 }
 
 /// Intervals in the order in which they are to be taken, each with an action and its reason.
@@ -153,6 +180,11 @@ impl Plan {
     pub fn exhausted(&self) -> impl Iterator<Item = &Planned> {
         self.intervals.iter().filter(|p| p.action == Action::Exhausted)
     }
+
+    /// The intervals that wait for the one before them.
+    pub fn blocked(&self) -> impl Iterator<Item = &Planned> {
+        self.intervals.iter().filter(|p| p.action == Action::Blocked)
+    }
 }
 
 /// Decides what happens to each interval that is asked for, or due.
@@ -164,18 +196,48 @@ impl Plan {
 /// shares time with one in the ledger that another unit or time zone made, or the job lacks a
 /// `start_date` it needs.
 pub fn plan(job: &Job, request: &Request, recorded: &[Recorded], now: DateTime<Utc>) -> Result<Plan> {
-    let Some(calendar) = job.calendar else { return whole(job, request, recorded) };
-    let ledger = recorded.iter().map(|record| (record.interval, record)).collect();
-    let context = Context { job, calendar, request, recorded, ledger, now };
+    let Some(context) = Context::of(job, request, recorded, now) else {
+        let plan = snapshot::plan(job, request, recorded, now)?;
+        overlap::refuse(job, &plan, recorded)?;
+        return Ok(plan);
+    };
+    past::refuse_backwards(&context)?;
     let mut plan = match &request.dates {
         Dates::Due => due::plan(&context)?,
         _ => named(&context)?,
     };
+    past::hold_back(&context, &mut plan);
     overlap::refuse(job, &plan, recorded)?;
     if request.backwards {
         plan.intervals.reverse();
     }
     Ok(plan)
+}
+
+/// Finds what is wrong with a request before the ledger is known.
+///
+/// # Errors
+/// As [`plan`].
+pub fn check(job: &Job, request: &Request, now: DateTime<Utc>) -> Result<()> {
+    match Context::of(job, request, &[], now) {
+        Some(context) if request.dates == Dates::Due => {
+            past::refuse_backwards(&context)?;
+            due::check(&context)
+        }
+        _ => plan(job, request, &[], now).map(drop),
+    }
+}
+
+/// The intervals of these dates, also before the job's `start_date`: to look at, and to mark.
+///
+/// # Errors
+/// `Usage`, when the dates make no sense for the job or are too many.
+pub fn look_up(job: &Job, dates: Dates, now: DateTime<Utc>) -> Result<Plan> {
+    let request = Request::of(job, dates);
+    match Context::of(job, &request, &[], now) {
+        Some(context) if request.dates != Dates::Due => named(&Context { is_bounded: false, ..context }),
+        _ => plan(job, &request, &[], now),
+    }
 }
 
 /// Everything a decision looks at.
@@ -186,21 +248,28 @@ struct Context<'a> {
     recorded: &'a [Recorded],
     ledger: HashMap<DataInterval, &'a Recorded>,
     now: DateTime<Utc>,
+    bounds: Bounds,
+    /// The last instant at which an interval may end to be due.
+    due_until: Option<DateTime<Utc>>,
+    /// Whether dates before the job's first are refused.
+    is_bounded: bool,
 }
 
-impl Context<'_> {
-    /// When an interval is complete; never, in effect, when `min_delay` leaves all of time behind.
-    fn ready_at(&self, interval: &DataInterval) -> DateTime<Utc> {
-        interval.end.checked_add_signed(min_delay(self.job)).unwrap_or(DateTime::<Utc>::MAX_UTC)
+impl<'a> Context<'a> {
+    /// None for a job without a calendar.
+    fn of(job: &'a Job, request: &'a Request, recorded: &'a [Recorded], now: DateTime<Utc>) -> Option<Self> {
+        Some(Self {
+            job,
+            calendar: job.calendar?,
+            request,
+            recorded,
+            ledger: recorded.iter().map(|record| (record.interval, record)).collect(),
+            now,
+            bounds: Bounds::of(job),
+            due_until: clock::due_until(job, now),
+            is_bounded: true,
+        })
     }
-
-    fn is_complete(&self, interval: &DataInterval) -> bool {
-        self.now >= self.ready_at(interval)
-    }
-}
-
-fn min_delay(job: &Job) -> TimeDelta {
-    TimeDelta::from_std(job.min_delay).unwrap_or(TimeDelta::MAX)
 }
 
 /// Exactly the intervals that are named.
@@ -213,21 +282,6 @@ fn named(context: &Context<'_>) -> Result<Plan> {
     };
     let intervals = asked.into_iter().map(|interval| context.decide_named(interval)).collect();
     Ok(Plan { intervals, done: 0, notes })
-}
-
-/// The one interval of a job without a calendar: all of time.
-fn whole(job: &Job, request: &Request, recorded: &[Recorded]) -> Result<Plan> {
-    if request.dates != Dates::Due {
-        return Err(Error::new(
-            ErrorKind::Usage,
-            format!("{} loads its table whole: it has no dates to choose from", job.name),
-        )
-        .with_hint("leave the dates out, or give the job a `time_column`, an `interval` and a `timezone`"));
-    }
-    let record = recorded.iter().find(|record| record.interval.is_whole());
-    let plan = Plan { intervals: vec![verdict::decide_whole(job, request, record)], ..Plan::default() };
-    overlap::refuse(job, &plan, recorded)?;
-    Ok(plan)
 }
 
 fn too_many(number: i64, what: &str) -> Error {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use chrono::NaiveDate;
+use chrono::{NaiveDate, TimeDelta};
 use chrono_tz::Tz;
 use chrono_tz::{America, Europe, Pacific};
 
 use super::*;
 use crate::config::job::{Catchup, LoadMode, OneOff, Origin};
-use crate::interval::{Unit, parse_date, parse_instant};
+use crate::interval::{Schedule, Unit, parse_date, parse_instant};
 use crate::name::TableName;
 
 const NEW_YORK: Calendar = Calendar { unit: Unit::Day, timezone: America::New_York };
@@ -45,7 +45,7 @@ fn whole_job() -> Job {
 }
 
 fn asking(dates: Dates) -> Request {
-    Request { dates, reload: false, stale: false, backwards: false, definition_hash: "new".to_owned() }
+    Request { definition_hash: "new".to_owned(), ..Request::of(&job(), dates) }
 }
 
 fn days<const N: usize>(texts: [&str; N]) -> Request {
@@ -91,7 +91,9 @@ fn record(interval: DataInterval, state: State) -> Recorded {
         state,
         definition_hash: Some("new".to_owned()),
         rows: state.has_rows().then_some(27_004),
-        attempts: 1,
+        loaded_at: state.has_rows().then(|| at("2026-01-08T03:00")),
+        is_live: state == State::Running,
+        attempts: u32::from(!state.has_rows()),
         finished: (state != State::Running).then(|| at("2026-01-08T03:00")),
         note: None,
     }
@@ -113,6 +115,7 @@ fn lines(plan: &Plan) -> Vec<String> {
         Action::Skip => "skip",
         Action::Wait { .. } => "wait",
         Action::Exhausted => "exhausted",
+        Action::Blocked => "blocked",
     };
     plan.intervals.iter().map(|p| format!("{} {}: {}", p.key, action(p.action), p.reason)).collect()
 }
@@ -229,20 +232,49 @@ mod by_name {
     }
 
     #[test]
-    fn days_outside_the_bounds_of_the_job_are_loaded_with_a_remark() {
+    fn days_after_the_last_of_the_job_are_loaded_with_a_remark() {
+        let job = job_with(|job| job.end_date = Some(date("2026-01-05")));
+        assert_eq!(
+            lines(&planned(&job, &days(["2026-01-05", "2026-01-06"]), &[])),
+            ["2026-01-05 load: never loaded", "2026-01-06 load: never loaded; after end_date 2026-01-05"]
+        );
+    }
+
+    #[test]
+    fn days_before_the_first_of_the_job_are_refused_with_the_remedy() {
         let job = job_with(|job| {
             job.start_date = Some(date("2026-01-03"));
-            job.end_date = Some(date("2026-01-05"));
+            job.file = Some("/srv/etl/jobs/users.toml".into());
         });
-        assert_eq!(
-            lines(&planned(&job, &days(["2026-01-02", "2026-01-03", "2026-01-05", "2026-01-06"]), &[])),
-            [
-                "2026-01-02 load: never loaded; before start_date 2026-01-03",
-                "2026-01-03 load: never loaded",
-                "2026-01-05 load: never loaded",
-                "2026-01-06 load: never loaded; after end_date 2026-01-05"
-            ]
-        );
+        for (request, which) in [
+            (days(["2026-01-02", "2026-01-05"]), "2026-01-02 is before it"),
+            (
+                range(Some("2026-01-01"), Some("2026-01-05")),
+                "2 of the intervals are before it, from 2026-01-01 on",
+            ),
+            (instants("2026-01-02", "2026-01-04"), "2026-01-02 is before it"),
+        ] {
+            let error = refused(&job, &request, &[]);
+            assert_eq!(error.kind(), ErrorKind::Usage);
+            assert_eq!(
+                text_of(&error),
+                format!(
+                    "users starts with `start_date`, 2026-01-03: {which}\n\
+                     hint: ask for 2026-01-03 and later, or set `start_date` in jobs/users.toml to an earlier date"
+                )
+            );
+        }
+        let seen = look_up(&job, Dates::Days(vec!["2026-01-02".to_owned()]), now()).unwrap();
+        assert_eq!(lines(&seen), ["2026-01-02 load: never loaded"]);
+    }
+
+    #[test]
+    fn an_open_range_begins_with_the_first_interval_inside_the_job() {
+        let weekly = job_with(|job| {
+            job.calendar = Some(Calendar { unit: Unit::Week, ..NEW_YORK });
+            job.start_date = Some(date("2025-12-17"));
+        });
+        assert_eq!(keys(&weekly, &range(None, Some("2025-12-31")), &[]), ["2025-W52", "2026-W01"]);
     }
 
     #[test]
@@ -325,7 +357,7 @@ mod by_name {
             ),
             (
                 range(Some("0001-01-01"), Some("9999-12-31")),
-                "0001-01-01 to 9999-12-31 are 3,652,059 intervals; a plan holds at most 20,000\n\
+                "0001-01-01 to 9999-12-31 are 3,652,059 intervals; a plan holds at most 250,000\n\
                  hint: take them in parts, with --from-date and --to-date",
             ),
             (
@@ -347,9 +379,9 @@ mod by_name {
         let two_years = range(Some("2023-01-01"), Some("2024-12-31"));
         assert_eq!(planned(&hourly, &two_years, &[]).intervals.len(), 17_544);
         let months: Vec<String> =
-            (2020..2024).flat_map(|y| (1..13).map(move |m| format!("{y}-{m:02}"))).collect();
+            (1990..2020).flat_map(|y| (1..13).map(move |m| format!("{y}-{m:02}"))).collect();
         let error = refused(&hourly, &asking(Dates::Days(months)), &[]);
-        assert_eq!(error.to_string(), "the dates are 35,064 intervals; a plan holds at most 20,000");
+        assert_eq!(error.to_string(), "the dates are 262,968 intervals; a plan holds at most 250,000");
     }
 
     #[test]
@@ -439,10 +471,7 @@ mod when_nothing_is_named {
         assert_eq!(plan.notes, ["nothing is due: the job ended with 2026-01-05"]);
         let future = job_with(|job| job.start_date = Some(date("2026-02-01")));
         let plan = planned(&future, &due(), &[]);
-        assert_eq!(
-            plan.notes,
-            ["nothing is due: the next interval, 2026-02-01, is complete at 2026-02-02 00:10"]
-        );
+        assert_eq!(plan.notes, ["nothing is due: the next interval, 2026-02-01, is due at 2026-02-02 00:10"]);
     }
 
     #[test]
@@ -463,7 +492,7 @@ mod when_nothing_is_named {
         assert_eq!(early.to_load().count(), 0);
         assert_eq!(
             early.notes,
-            ["nothing is due: the next interval, 2026-01-10, is complete at 2026-01-11 00:10"]
+            ["nothing is due: the next interval, 2026-01-10, is due at 2026-01-11 00:10"]
         );
         let ready = plan(&job(), &due(), &recorded, at("2026-01-11T00:10")).unwrap();
         assert_eq!(lines(&ready), ["2026-01-10 load: never loaded"]);
@@ -557,17 +586,15 @@ mod when_nothing_is_named {
     }
 
     #[test]
-    fn too_many_holes_are_refused_with_their_number() {
+    fn more_holes_than_a_plan_holds_are_left_for_the_next_run() {
         let hourly = job_with(|job| {
             job.calendar = Some(Calendar { unit: Unit::Hour, timezone: Tz::UTC });
             job.catchup = Catchup::All;
-            job.start_date = Some(date("2020-01-01"));
+            job.start_date = Some(date("1990-01-01"));
         });
-        let error = refused(&hourly, &due(), &[]);
-        assert_eq!(
-            error.to_string(),
-            "missing or failed are about 52,855 intervals; a plan holds at most 20,000"
-        );
+        let plan = planned(&hourly, &due(), &[]);
+        assert_eq!(plan.to_load().count(), MAX_INTERVALS);
+        assert_eq!(plan.notes, ["up to 65,823 more from 2018-07-09T16:00 on are for the next run"]);
     }
 
     #[test]
@@ -681,15 +708,17 @@ mod whole_tables {
     }
 
     #[test]
-    fn snapshots_and_copies_load_each_time() {
+    fn copies_load_each_time() {
         let done = [record(DataInterval::WHOLE, State::Loaded)];
-        let mut snapshot = whole_job();
-        snapshot.schedule = Some("@daily".to_owned());
-        let mut copy = whole_job();
-        copy.name = "copy:mart.users".to_owned();
-        for job in [snapshot, copy] {
-            assert_eq!(planned(&job, &due(), &done).intervals[0].action, Action::Reload);
-            assert_eq!(planned(&job, &due(), &[]).intervals[0].action, Action::Load);
-        }
+        let copy = job_with(|job| {
+            job.calendar = None;
+            job.name = "copy:mart.users".to_owned();
+        });
+        assert_eq!(planned(&copy, &due(), &done).intervals[0].action, Action::Reload);
+        assert_eq!(planned(&copy, &due(), &[]).intervals[0].action, Action::Load);
     }
 }
+
+mod past;
+mod schedules;
+mod snapshots;

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
-use super::{Action, Context, Planned, Recorded, Request};
+use super::{Action, Context, Planned, Recorded, Request, clock};
 use crate::config::job::Job;
 use crate::interval::{DataInterval, minute_text};
 use crate::state::State;
@@ -11,24 +11,25 @@ use crate::state::State;
 impl Context<'_> {
     /// Decides about an interval that was asked for by name.
     pub(super) fn decide_named(&self, interval: DataInterval) -> Planned {
-        let key = self.calendar.key(&interval);
         let record = self.ledger.get(&interval).copied();
-        let (mut action, mut reason) = self.question(None).verdict(record);
-        let ready_at = self.ready_at(&interval);
+        let question = self.question(self.request.reload, None);
+        let mut planned = question.planned(interval, self.calendar.key(&interval), record);
+        let ready_at = clock::complete_at(self.job, &interval);
         if interval.is_empty() {
-            let zone = self.calendar.timezone;
-            (action, reason) = (Action::Skip, format!("{zone} left this date out: it has no instant"));
-        } else if matches!(action, Action::Load | Action::Reload) && self.now < ready_at {
+            planned.action = Action::Skip;
+            planned.reason = format!("{} left this date out: it has no instant", self.calendar.timezone);
+        } else if planned.action.loads() && self.now < ready_at {
             let at = minute_text(&self.calendar.local(ready_at));
-            (action, reason) = (Action::Wait { ready_at }, format!("not complete until {at}"));
+            planned.action = Action::Wait { ready_at };
+            planned.reason = format!("not complete until {at}");
         }
-        if let Some(outside) = self.outside_bounds(&interval) {
-            reason = format!("{reason}; {outside}");
+        if let Some(end) = self.job.end_date.filter(|end| self.calendar.execution_date(&interval) > *end) {
+            planned.reason = format!("{}; after end_date {end}", planned.reason);
         }
-        Planned { interval, key, action, reason }
+        planned
     }
 
-    /// Decides about a complete interval that was not named; none when nothing needs to be done or said.
+    /// Decides about a due interval that was not named; none when nothing needs to be done or said.
     pub(super) fn decide_due(&self, interval: DataInterval) -> Option<Planned> {
         let record = self.ledger.get(&interval).copied();
         let is_quiet = |record: &Recorded| match record.state {
@@ -39,61 +40,78 @@ impl Context<'_> {
         if interval.is_empty() || record.is_some_and(is_quiet) {
             return None;
         }
+        Some(self.unasked(interval, record, false))
+    }
+
+    /// Reloads what nobody named.
+    pub(super) fn reload_unasked(&self, interval: DataInterval, record: &Recorded) -> Planned {
+        self.unasked(interval, Some(record), true)
+    }
+
+    fn unasked(&self, interval: DataInterval, record: Option<&Recorded>, reload: bool) -> Planned {
         let key = self.calendar.key(&interval);
-        let (action, mut reason) = self.question(Some(self.job.retries.saturating_add(1))).verdict(record);
-        if action == Action::Exhausted {
-            reason = format!("{reason}; `pgtide run {} --date {key}` tries again", self.job.name);
+        let question = self.question(reload, Some(self.job.retries.saturating_add(1)));
+        let mut planned = question.planned(interval, key, record);
+        if planned.action == Action::Exhausted {
+            let again = if reload { " --reload" } else { "" };
+            planned.reason = format!(
+                "{}; `pgtide run {} --date {}{again}` tries again",
+                planned.reason, self.job.name, planned.key
+            );
         }
-        Some(Planned { interval, key, action, reason })
+        planned
     }
 
     pub(super) fn is_other_definition(&self, record: &Recorded) -> bool {
         is_other_definition(self.request, record)
     }
 
-    fn question(&self, tries: Option<u32>) -> Question<'_> {
-        let timezone = Some(self.calendar.timezone);
-        Question { request: self.request, reload: self.request.reload, timezone, tries }
-    }
-
-    fn outside_bounds(&self, interval: &DataInterval) -> Option<String> {
-        let date = self.calendar.execution_date(interval);
-        let before =
-            self.job.start_date.filter(|start| date < *start).map(|d| format!("before start_date {d}"));
-        before.or_else(|| self.job.end_date.filter(|end| date > *end).map(|d| format!("after end_date {d}")))
+    fn question(&self, reload: bool, tries: Option<u32>) -> Question<'_> {
+        Question { request: self.request, reload, timezone: Some(self.calendar.timezone), tries }
     }
 }
 
-/// Decides about the one interval of a job without a calendar.
+/// Decides about the one interval of a job without a calendar and without a schedule.
 ///
-/// Snapshot jobs and one-off copies load each time; another job stays as it is once loaded.
+/// One-off copies load each time; another job stays as it is once loaded.
 pub(super) fn decide_whole(job: &Job, request: &Request, record: Option<&Recorded>) -> Planned {
-    let loads_each_time = job.schedule.is_some() || job.name.starts_with("copy:");
-    let reload = request.reload || loads_each_time;
+    let reload = request.reload || job.name.starts_with("copy:");
     let question = Question { request, reload, timezone: None, tries: None };
-    let (action, reason) = question.verdict(record);
-    let key = DataInterval::WHOLE_KEY.to_owned();
-    Planned { interval: DataInterval::WHOLE, key, action, reason }
+    question.planned(DataInterval::WHOLE, DataInterval::WHOLE_KEY.to_owned(), record)
 }
 
 /// What is asked about a record, and how to speak of it.
-struct Question<'a> {
-    request: &'a Request,
-    reload: bool,
+pub(super) struct Question<'a> {
+    pub(super) request: &'a Request,
+    /// Whether what is loaded is loaded again.
+    pub(super) reload: bool,
     /// The zone for times in reasons; UTC if there is none.
-    timezone: Option<Tz>,
+    pub(super) timezone: Option<Tz>,
     /// The limit of tries, where one holds.
-    tries: Option<u32>,
+    pub(super) tries: Option<u32>,
 }
 
 impl Question<'_> {
+    /// The decision about an interval.
+    pub(super) fn planned(&self, interval: DataInterval, key: String, record: Option<&Recorded>) -> Planned {
+        let (action, reason) = self.verdict(record);
+        let used = record.map_or(0, |record| record.attempts);
+        let left = self.tries.map(|tries| tries.saturating_sub(used).max(1));
+        Planned { interval, key, action, reason, tries_left: left.filter(|_| action.loads()) }
+    }
+
     fn verdict(&self, record: Option<&Recorded>) -> (Action, String) {
         let Some(record) = record else { return (Action::Load, "never loaded".to_owned()) };
         let other = is_other_definition(self.request, record);
         let past = self.past(record);
         let next_try = record.attempts.saturating_add(1);
         match record.state {
-            State::Loaded | State::Stale if self.reload => (Action::Reload, past),
+            State::Loaded | State::Stale if self.reload => match self.tries {
+                Some(tries) if record.attempts >= tries => {
+                    (Action::Exhausted, format!("{past}; all of its {tries} tries are used"))
+                }
+                _ => (Action::Reload, past),
+            },
             State::Stale if self.request.stale => (Action::Reload, past),
             State::Stale => (Action::Skip, format!("{past}; --stale reloads it")),
             State::Loaded if self.request.stale && other => (Action::Reload, past),
@@ -142,7 +160,7 @@ impl Question<'_> {
     }
 }
 
-fn is_other_definition(request: &Request, record: &Recorded) -> bool {
+pub(super) fn is_other_definition(request: &Request, record: &Recorded) -> bool {
     record.definition_hash.as_ref().is_some_and(|hash| *hash != request.definition_hash)
 }
 

@@ -264,9 +264,9 @@ fn way(job: &Job, resolved: &Resolved) -> String {
     )
 }
 
+/// As if the job were named, so that there is something to look at.
 fn request(job: &Job, dates: Dates) -> Request {
-    let definition_hash = job.definition_hash();
-    Request { dates, reload: false, stale: false, backwards: false, definition_hash }
+    Request { named: true, ..Request::of(job, dates) }
 }
 
 /// An interval to look at the job with, also when nothing is due.

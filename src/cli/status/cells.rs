@@ -30,7 +30,7 @@ pub(super) fn header(job: &Job, now: DateTime<Utc>) -> Status {
         into: job.into.to_string(),
         interval: calendar.map(|c| c.unit.to_string()).unwrap_or_default(),
         timezone: calendar.map(|c| c.timezone.name().to_owned()).unwrap_or_default(),
-        schedule: job.schedule.clone(),
+        schedule: job.schedule.as_ref().map(ToString::to_string),
         grain: match calendar.map(|c| c.unit) {
             Some(Unit::Week) => Grain::Week,
             Some(Unit::Month) => Grain::Month,
@@ -84,7 +84,7 @@ fn expected(
     records: &[&IntervalRecord],
     now: DateTime<Utc>,
 ) -> impl Iterator<Item = DataInterval> {
-    let newest = plan::newest_complete(job, now);
+    let newest = plan::newest_due(job, now);
     let range = newest.and_then(|newest| {
         let wanted = match job.catchup {
             Catchup::None => return None,

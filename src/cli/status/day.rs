@@ -9,7 +9,7 @@ use crate::config::project::Project;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit;
 use crate::ledger::IntervalRecord;
-use crate::plan::{self, Action, Dates, Planned, Request};
+use crate::plan::{self, Action, Dates, Planned};
 use crate::report::Format;
 use crate::report::calendar::DayState;
 use crate::report::day::{self, Day};
@@ -34,14 +34,7 @@ pub(super) async fn show(context: &Context, project: &Project, name: &str, date:
 
 /// The intervals that are named, whatever the ledger says.
 fn intervals(job: &Job, date: &str, now: DateTime<Utc>) -> Result<Vec<Planned>> {
-    let request = Request {
-        dates: Dates::Days(vec![date.to_owned()]),
-        reload: false,
-        stale: false,
-        backwards: false,
-        definition_hash: job.definition_hash(),
-    };
-    let planned = plan::plan(job, &request, &[], now)?;
+    let planned = plan::look_up(job, Dates::Days(vec![date.to_owned()]), now)?;
     if planned.intervals.is_empty() {
         let what = planned.notes.join("; ");
         return Err(Error::new(ErrorKind::Usage, format!("{} {date}: {what}", job.name)));

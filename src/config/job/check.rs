@@ -3,7 +3,7 @@
 //! Called once by `parse`, after every key was read. A rule keeps quiet where a value it needs was
 //! bad already: one mistake makes one finding.
 
-use super::{CommitPolicy, EmptyWith, Job, LoadMode, Origin};
+use super::{Catchup, CommitPolicy, EmptyWith, Job, LoadMode, Origin};
 use crate::config::finding::Place;
 use crate::config::reader::Reader;
 use crate::config::template;
@@ -16,6 +16,8 @@ pub(super) fn job(job: &Job, mode: Option<LoadMode>, reader: &mut Reader<'_>) {
     }
     check_built(reader);
     check_interval(job, reader);
+    check_schedule(job, reader);
+    check_past(job, mode, reader);
     check_columns(job, reader);
     check_writers(job, mode, reader);
     check_places(job, reader);
@@ -71,16 +73,12 @@ fn check_commit(job: &Job, mode: LoadMode, r: &mut Reader<'_>) {
 }
 
 /// Keys that are read and checked, and that nothing acts on in this release: silence would be a lie.
-const NOT_BUILT: [&str; 11] = [
+const NOT_BUILT: [&str; 7] = [
     "create_partitions",
-    "lookback",
-    "depends_on_past",
     "pool",
     "pool_slots",
     "priority_weight",
     "was",
-    "schedule_timezone",
-    "deadline",
     "notify_on_failure",
     "notify_on_success",
 ];
@@ -112,6 +110,38 @@ fn check_interval(job: &Job, r: &mut Reader<'_>) {
     }
     if job.was.as_ref() == Some(&job.name) {
         r.fail("was", "is the job's name now");
+    }
+}
+
+fn check_schedule(job: &Job, r: &mut Reader<'_>) {
+    if r.is_own("schedule_timezone") && !r.has("schedule") {
+        r.fail("schedule_timezone", "is for a job with a `schedule`");
+    }
+    let has_time = job.calendar.is_some() || r.has("schedule") || r.has_failed(&["interval"]);
+    if r.is_own("deadline") && !has_time {
+        r.fail("deadline", "needs an `interval` or a `schedule`: late for what?");
+    }
+    if job.calendar.is_some() && job.deadline.is_some_and(|deadline| deadline <= job.min_delay) {
+        let delay = job.min_delay.as_secs();
+        r.fail("deadline", format!("is not longer than min_delay, {delay} s: every interval would be late"));
+    }
+    if job.calendar.is_some() && job.catchup == Catchup::All && !r.has("start_date") {
+        r.fail("catchup", "\"all\" needs a `start_date`: all since when?");
+    }
+}
+
+fn check_past(job: &Job, mode: Option<LoadMode>, r: &mut Reader<'_>) {
+    if job.lookback.is_empty() || job.calendar.is_none() {
+        return;
+    }
+    if job.depends_on_past {
+        r.fail(
+            "lookback",
+            "changes intervals that later ones were built on, which depends_on_past rules out: leave one of them out",
+        );
+    }
+    if mode == Some(LoadMode::Append) {
+        r.fail("lookback", "loads again, and append would add the rows twice: use delete-insert or merge");
     }
 }
 

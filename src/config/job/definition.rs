@@ -1,9 +1,10 @@
-//! What decides a job's rows: its hash, and its query for an interval.
+//! What decides a job's rows: its hash, its query for an interval, and the moment of a snapshot.
 //!
 //! The hash is kept in the ledger with each interval, so its form must stay as it is.
 
 use std::fmt::Write;
 
+use chrono::{DateTime, Utc};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::{Job, LoadMode, Origin};
@@ -57,6 +58,14 @@ impl Job {
         text
     }
 
+    /// The job as a run at this moment takes it: a snapshot job is then for the latest moment of its
+    /// schedule, which its query may name.
+    #[must_use]
+    pub fn at(&self, now: DateTime<Utc>) -> Self {
+        let schedule = self.schedule.as_ref().filter(|_| self.calendar.is_none());
+        Self { tick: schedule.and_then(|schedule| schedule.tick(now)), ..self.clone() }
+    }
+
     /// Renders the query for an interval; none if the job copies a table.
     ///
     /// # Errors
@@ -67,6 +76,7 @@ impl Job {
             interval: Some(*interval),
             timezone: self.timezone,
             unit: self.calendar.map(|calendar| calendar.unit),
+            tick: self.tick,
             run_id,
             params: &self.params,
         };

@@ -80,7 +80,7 @@ impl Job {
             limits: settings.limits,
             writers: settings.writers,
             schedule: None,
-            schedule_timezone: None,
+            tick: None,
             start_date: None,
             end_date: None,
             min_delay: std::time::Duration::ZERO,

@@ -18,7 +18,7 @@ use crate::config::file::{Item, Table, Value, read_text};
 use crate::config::finding::Finding;
 use crate::config::nearest::did_you_mean;
 use crate::config::reader::Reader;
-use crate::interval::{Calendar, Unit};
+use crate::interval::{Calendar, Schedule, Unit};
 use crate::name::{MAX_NAME_BYTES, TableName};
 
 /// Every key of a job file.
@@ -157,8 +157,8 @@ pub(in crate::config) fn read(file: &JobFile<'_>) -> Result<Job, Vec<Finding>> {
         refresh: refresh(r),
         limits: settings.limits,
         writers: settings.writers,
-        schedule: r.parsed("schedule", when::check_schedule),
-        schedule_timezone: r.parsed("schedule_timezone", when::parse_timezone),
+        schedule: schedule(r, timezone),
+        tick: None,
         start_date: r.date("start_date"),
         end_date: r.date("end_date"),
         min_delay: r.duration("min_delay").unwrap_or(Duration::from_secs(600)),
@@ -275,6 +275,12 @@ fn calendar(reader: &mut Reader<'_>) -> (Option<Calendar>, Tz) {
     }
     let timezone = timezone.unwrap_or(Tz::UTC);
     (unit.map(|unit| Calendar { unit, timezone }), timezone)
+}
+
+/// The schedule, in its own zone or the job's.
+fn schedule(reader: &mut Reader<'_>, timezone: Tz) -> Option<Schedule> {
+    let own = reader.parsed("schedule_timezone", when::parse_timezone);
+    reader.parsed("schedule", |text| when::parse_schedule(text, own.unwrap_or(timezone)))
 }
 
 /// The mode given, or the one that goes without saying.

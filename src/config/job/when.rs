@@ -7,7 +7,7 @@ use chrono_tz::Tz;
 
 use crate::config::nearest::did_you_mean;
 use crate::config::quantity::parse_duration;
-use crate::interval::Unit;
+use crate::interval::{Schedule, Unit};
 
 const UNITS: [(&str, Unit); 6] = [
     ("hour", Unit::Hour),
@@ -19,15 +19,12 @@ const UNITS: [(&str, Unit); 6] = [
 ];
 
 /// Words of schedules, and the unit that people mean by them.
-const SCHEDULE_WORDS: [(&str, &str); 8] = [
+const SCHEDULE_WORDS: [(&str, &str); 5] = [
     ("@hourly", "hour"),
     ("@daily", "day"),
     ("@midnight", "day"),
     ("@weekly", "week"),
     ("@monthly", "month"),
-    ("@quarterly", ""),
-    ("@yearly", ""),
-    ("@annually", ""),
 ];
 
 /// Parses `hour`, `day`, `week`, `month`, or an elapsed time such as `6h`; `none` is no interval.
@@ -39,7 +36,7 @@ pub(super) fn parse_unit(text: &str) -> Result<Option<Unit>, String> {
         return Ok(Some(*unit));
     }
     let at_word = format!("@{}", text.trim_start_matches('@'));
-    if let Some((_, unit)) = SCHEDULE_WORDS.iter().find(|(word, unit)| *word == at_word && !unit.is_empty()) {
+    if let Some((_, unit)) = SCHEDULE_WORDS.iter().find(|(word, _)| *word == at_word) {
         return Err(format!("`{text}` is a schedule, did you mean `{unit}`?"));
     }
     let Ok(length) = parse_duration(text) else {
@@ -79,22 +76,13 @@ pub(super) fn parse_timezone(text: &str) -> Result<Tz, String> {
     })
 }
 
-/// Checks the outer form of a schedule: five or six fields, or a word.
-pub(super) fn check_schedule(text: &str) -> Result<String, String> {
-    let words = || SCHEDULE_WORDS.iter().map(|(word, _)| *word);
-    let fields = text.split_whitespace().count();
-    if text.starts_with('@') {
-        return match words().any(|word| word == text) {
-            true => Ok(text.to_owned()),
-            false => {
-                Err(format!("`{}` is not a schedule{}", text.escape_debug(), did_you_mean(text, words())))
-            }
-        };
+/// Parses a cron expression of five or six fields, or a word such as `@daily`.
+pub(super) fn parse_schedule(text: &str, timezone: Tz) -> Result<Schedule, String> {
+    if text.starts_with('@') && !Schedule::words().any(|word| word == text) {
+        let suggestion = did_you_mean(text, Schedule::words());
+        return Err(format!("`{}` is not a schedule{suggestion}", text.escape_debug()));
     }
-    match fields {
-        5 | 6 => Ok(text.to_owned()),
-        _ => Err(format!("a cron expression has five fields, this has {fields}; or write `@daily`")),
-    }
+    Schedule::parse(text, timezone).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -142,11 +130,13 @@ mod tests {
     }
 
     #[test]
-    fn a_schedule_has_the_form_of_cron() {
+    fn a_schedule_is_cron_or_a_word() {
         for good in ["@daily", "0 3 * * *", "*/5 * * * 1-5", "0 0 3 * * *"] {
-            assert_eq!(check_schedule(good), Ok(good.to_owned()));
+            assert_eq!(parse_schedule(good, Tz::UTC).unwrap().to_string(), good);
         }
-        assert!(check_schedule("@dayly").unwrap_err().contains("did you mean `@daily`?"));
-        assert!(check_schedule("daily").unwrap_err().contains("five fields"));
+        let refused = |text| parse_schedule(text, Tz::UTC).unwrap_err();
+        assert!(refused("@dayly").contains("did you mean `@daily`?"));
+        assert!(refused("daily").contains("five fields"));
+        assert!(refused("0 0 30 2 *").contains("never fires"));
     }
 }

@@ -31,8 +31,14 @@ fn day(zone: Tz, y: i32, m: u32, d: u32) -> DataInterval {
 fn try_render_in(zone: Tz, template: &str) -> Result<String> {
     let interval = Some(day(zone, 2026, 1, 5));
     let params = params();
-    let context =
-        TemplateContext { interval, timezone: zone, unit: Some(Unit::Day), run_id: "r1", params: &params };
+    let context = TemplateContext {
+        interval,
+        timezone: zone,
+        unit: Some(Unit::Day),
+        tick: None,
+        run_id: "r1",
+        params: &params,
+    };
     render(template, &context)
 }
 
@@ -91,8 +97,14 @@ fn dates_are_local_and_neighbours_step_the_unit() {
         (Unit::Elapsed(chrono::TimeDelta::hours(72)), "2026-01-02"),
     ] {
         let interval = Some(day(Berlin, 2026, 1, 5));
-        let context =
-            TemplateContext { interval, timezone: Berlin, unit: Some(unit), run_id: "", params: &params };
+        let context = TemplateContext {
+            interval,
+            timezone: Berlin,
+            unit: Some(unit),
+            tick: None,
+            run_id: "",
+            params: &params,
+        };
         assert_eq!(render("{{ prev_ds }}", &context).unwrap(), expected, "{unit:?}");
     }
 }
@@ -147,7 +159,8 @@ fn days_step_the_calendar_over_clock_changes() {
     let params = BTreeMap::new();
     let at = New_York.with_ymd_and_hms(2026, 3, 7, 2, 30, 0).unwrap().with_timezone(&Utc);
     let interval = Some(DataInterval { start: at, end: at });
-    let context = TemplateContext { interval, timezone: New_York, unit: None, run_id: "", params: &params };
+    let context =
+        TemplateContext { interval, timezone: New_York, unit: None, tick: None, run_id: "", params: &params };
     assert_eq!(
         render("{{ ds }} {{ logical_date.add(days=1) }} {{ logical_date.add(hours=24) }}", &context).unwrap(),
         "2026-03-07 2026-03-08T03:30:00-04:00 2026-03-08T03:30:00-04:00"
@@ -238,8 +251,14 @@ fn an_undefined_name_is_told_with_its_line_and_the_nearest() {
 fn dates_are_undefined_without_an_interval() {
     let params = BTreeMap::new();
     for interval in [None, Some(DataInterval::WHOLE)] {
-        let context =
-            TemplateContext { interval, timezone: Tz::UTC, unit: None, run_id: "r", params: &params };
+        let context = TemplateContext {
+            interval,
+            timezone: Tz::UTC,
+            unit: None,
+            tick: None,
+            run_id: "r",
+            params: &params,
+        };
         let error = render("{{ ds }}", &context).unwrap_err();
         assert_eq!(
             error.to_string(),

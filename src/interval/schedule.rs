@@ -1,0 +1,171 @@
+//! When a job is due: a cron expression in a zone of its own.
+//!
+//! Five fields, or six with seconds first; `L`, `#`, `W`, names of months and weekdays, and words such
+//! as `@daily`. A time that the local clock jumps over fires once, as the jump ends; a time that comes
+//! twice fires once, the first time. Expressions with `*` or a step in the hour follow real time.
+
+use std::fmt;
+
+use chrono::{DateTime, MappedLocalTime, SubsecRound, TimeDelta, TimeZone, Timelike, Utc};
+use chrono_tz::Tz;
+use croner::Cron;
+use croner::parser::{CronParser, Seconds, Year};
+
+use super::key::offset_text;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Words for whole expressions.
+const WORDS: [(&str, &str); 8] = [
+    ("@hourly", "0 * * * *"),
+    ("@daily", "0 0 * * *"),
+    ("@midnight", "0 0 * * *"),
+    ("@weekly", "0 0 * * 0"),
+    ("@monthly", "0 0 1 * *"),
+    ("@quarterly", "0 0 1 1,4,7,10 *"),
+    ("@yearly", "0 0 1 1 *"),
+    ("@annually", "0 0 1 1 *"),
+];
+
+/// The fields, and what may stand in them.
+const FIELDS: [(&str, &str); 6] = [
+    ("second", "0 to 59"),
+    ("minute", "0 to 59"),
+    ("hour", "0 to 23"),
+    ("day of the month", "1 to 31, L, 15W"),
+    ("month", "1 to 12, JAN to DEC"),
+    ("day of the week", "0 to 7, SUN to SAT, FRI#2, FRIL"),
+];
+
+/// No tick is looked for before 1000-01-01.
+const FIRST: DateTime<Utc> = DateTime::from_timestamp(-30_610_224_000, 0).expect("within chrono's range");
+/// No tick is looked for after 4000-01-01.
+const LAST: DateTime<Utc> = DateTime::from_timestamp(64_060_588_800, 0).expect("within chrono's range");
+
+/// A cron expression in a time zone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    text: String,
+    timezone: Tz,
+    cron: Cron,
+}
+
+/// A moment of a schedule, and its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// The moment before.
+    pub before: DateTime<Utc>,
+    /// The moment.
+    pub at: DateTime<Utc>,
+    /// The moment after.
+    pub after: DateTime<Utc>,
+}
+
+impl Schedule {
+    /// The words that stand for an expression.
+    pub fn words() -> impl Iterator<Item = &'static str> {
+        WORDS.into_iter().map(|(word, _)| word)
+    }
+
+    /// Reads an expression.
+    ///
+    /// # Errors
+    /// `Config`, with the field that is wrong, and for an expression that never fires.
+    pub fn parse(text: &str, timezone: Tz) -> Result<Self> {
+        let refuse = |what: String| Error::new(ErrorKind::Config, what);
+        let word = WORDS.iter().find(|(word, _)| *word == text);
+        let expression = word.map_or(text, |(_, expression)| expression);
+        let fields: Vec<_> = expression.split_whitespace().collect();
+        if !matches!(fields.len(), 5 | 6) {
+            let number = fields.len();
+            return Err(refuse(format!(
+                "a cron expression has five fields, this has {number}; or write `@daily`"
+            )));
+        }
+        let cron = parser().parse(expression).map_err(|_| refuse(wrong_field(&fields)))?;
+        let schedule = Self { text: text.to_owned(), timezone, cron };
+        // Four centuries hold every weekday on every date.
+        let found = schedule.next_after(DateTime::UNIX_EPOCH);
+        if found.is_none_or(|at| at - DateTime::UNIX_EPOCH > TimeDelta::days(146_097)) {
+            return Err(refuse(format!("`{}` never fires: no date is like that", text.escape_debug())));
+        }
+        Ok(schedule)
+    }
+
+    /// The zone whose clock it follows.
+    #[must_use]
+    pub fn timezone(&self) -> Tz {
+        self.timezone
+    }
+
+    /// The first moment after an instant.
+    #[must_use]
+    pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let from = instant.clamp(FIRST, LAST).trunc_subsecs(0).with_timezone(&self.timezone);
+        self.cron.find_next_occurrence(&from, false).ok().map(|at| at.to_utc())
+    }
+
+    /// The first moment at or after an instant.
+    #[must_use]
+    pub fn next_from(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.next_after(instant.clamp(FIRST, LAST) - TimeDelta::nanoseconds(1))
+    }
+
+    /// The last moment at or before an instant.
+    #[must_use]
+    pub fn latest_until(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let until = instant.clamp(FIRST, LAST).trunc_subsecs(0).with_timezone(&self.timezone);
+        self.cron.find_previous_occurrence(&until, true).ok().map(|at| at.to_utc())
+    }
+
+    /// The last moment at or before an instant, with its neighbours.
+    #[must_use]
+    pub fn tick(&self, now: DateTime<Utc>) -> Option<Tick> {
+        let at = self.latest_until(now)?;
+        let before = self.latest_until(at - TimeDelta::nanoseconds(1))?;
+        Some(Tick { before, at, after: self.next_after(at)? })
+    }
+}
+
+/// As it was written.
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Tick {
+    /// The name of what is loaded for it: `2026-01-05T03:00`, with an offset where the clock repeats it.
+    #[must_use]
+    pub fn key(&self, timezone: Tz) -> String {
+        let local = self.at.with_timezone(&timezone);
+        let form = if local.second() == 0 { "%Y-%m-%dT%H:%M" } else { "%Y-%m-%dT%H:%M:%S" };
+        let mut key = local.format(form).to_string();
+        if let MappedLocalTime::Ambiguous(..) = timezone.from_local_datetime(&local.naive_local()) {
+            key.push_str(&offset_text(&local));
+        }
+        key
+    }
+}
+
+fn parser() -> CronParser {
+    CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build()
+}
+
+/// Finds the field that is wrong by reading each alone.
+fn wrong_field(fields: &[&str]) -> String {
+    let names = &FIELDS[FIELDS.len() - fields.len()..];
+    for (index, (field, (name, range))) in fields.iter().zip(names).enumerate() {
+        let mut alone = vec!["*"; fields.len()];
+        alone[index] = field;
+        if parser().parse(&alone.join(" ")).is_err() {
+            return format!(
+                "`{}` is no {name} of cron: {range}, with `*`, `,`, `-` and `/`",
+                field.escape_debug()
+            );
+        }
+    }
+    "is not a cron expression".to_owned()
+}
+
+#[cfg(test)]
+mod tests;

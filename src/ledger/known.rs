@@ -1,0 +1,132 @@
+//! What a plan needs to know of every interval of a job, read quickly however many there are.
+//!
+//! Intervals that have everything but their bounds and numbers in common come as one row of arrays: ten
+//! years of hours that are loaded are a single one.
+
+use chrono::{DateTime, Utc};
+use tokio_postgres::Row;
+use tokio_postgres::types::Timestamp;
+use uuid::Uuid;
+
+use super::read::judged;
+use super::{Activity, Ledger, Seen, instant};
+use crate::error::Result;
+use crate::interval::DataInterval;
+use crate::postgres::connect::Session;
+use crate::state::State;
+
+/// What a plan needs to know of one interval.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    id: i64,
+    token: Option<Uuid>,
+    /// Its bounds.
+    pub interval: DataInterval,
+    /// Its state; `Interrupted` for a first load whose run died.
+    pub state: State,
+    /// Whether something works on it; a loaded interval may be loaded again.
+    pub activity: Activity,
+    /// The hash of the definition it was loaded with.
+    pub definition_hash: Option<String>,
+    /// When the load that stands was recorded.
+    pub loaded_at: Option<DateTime<Utc>>,
+    /// Its rows, if pgtide counted them.
+    pub rows: Option<i64>,
+    /// Attempts since it was last loaded or marked.
+    pub tries: i32,
+    /// When the latest attempt ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// The reason of the latest mark.
+    pub reason: Option<String>,
+    /// The first line of the latest attempt's error.
+    pub error: Option<String>,
+}
+
+impl Known {
+    /// What a claim compares the row with.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        Seen { state: self.state, loaded_at: self.loaded_at }
+    }
+}
+
+const KNOWN: &str = "
+select i.state, i.token, i.definition_hash, i.tries, i.reason,
+       pg_catalog.split_part(i.error_message, e'\\n', 1) as error,
+       pg_catalog.array_agg(i.id), pg_catalog.array_agg(i.interval_start), pg_catalog.array_agg(i.interval_end),
+       pg_catalog.array_agg(i.loaded_at), pg_catalog.array_agg(i.rows), pg_catalog.array_agg(i.finished_at)
+from pgtide.interval i
+where i.job = $1
+group by 1, 2, 3, 4, 5, 6";
+
+impl Ledger {
+    /// Reads what a plan needs to know of a job's intervals, in no order.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn known(&self, session: &Session, job: &str) -> Result<Vec<Known>> {
+        let doing = format!("reading what is loaded of {job}");
+        let mut known = self.known_now(session, &doing, job).await?;
+        if known.iter().all(|k| k.token.is_none()) {
+            return Ok(known);
+        }
+        let live = self.live(session, &doing).await?;
+        if known.iter().any(|k| k.token.is_some() && !live.contains(&k.id)) {
+            // A free lock means dead only if the same token stands after the lock was looked at.
+            let before: Vec<Option<Uuid>> = known.iter().map(|k| k.token).collect();
+            known = self.known_now(session, &doing, job).await?;
+            for k in known.iter_mut().filter(|k| k.token.is_some()) {
+                let dead = !live.contains(&k.id) && before.contains(&k.token);
+                (k.state, k.activity) = judged(k.state, true, dead);
+            }
+        } else {
+            for k in known.iter_mut().filter(|k| k.token.is_some()) {
+                (k.state, k.activity) = judged(k.state, true, false);
+            }
+        }
+        Ok(known)
+    }
+
+    async fn known_now(&self, session: &Session, doing: &str, job: &str) -> Result<Vec<Known>> {
+        let rows = session.query(doing, &self.sql(KNOWN), &[&job]).await?;
+        let mut known = Vec::new();
+        for row in &rows {
+            add(&mut known, row)?;
+        }
+        Ok(known)
+    }
+}
+
+/// Adds every interval of a row.
+fn add(known: &mut Vec<Known>, row: &Row) -> Result<()> {
+    let common = Known {
+        id: 0,
+        token: row.get(1),
+        interval: DataInterval::WHOLE,
+        state: row.get::<_, &str>(0).parse()?,
+        activity: Activity::Idle,
+        definition_hash: row.get(2),
+        loaded_at: None,
+        rows: None,
+        tries: row.get(3),
+        finished_at: None,
+        reason: row.get(4),
+        error: row.get(5),
+    };
+    let ids: Vec<i64> = row.get(6);
+    let [starts, ends]: [Vec<Timestamp<DateTime<Utc>>>; 2] = [row.get(7), row.get(8)];
+    let [loaded_at, finished_at]: [Vec<Option<DateTime<Utc>>>; 2] = [row.get(9), row.get(11)];
+    let rows: Vec<Option<i64>> = row.get(10);
+    let bounds = starts.into_iter().zip(ends);
+    let times = loaded_at.into_iter().zip(finished_at);
+    let all = ids.into_iter().zip(bounds).zip(times).zip(rows);
+    known.extend(all.map(|(((id, (start, end)), (loaded_at, finished_at)), rows)| Known {
+        id,
+        interval: DataInterval { start: instant(start), end: instant(end) },
+        loaded_at,
+        rows,
+        finished_at,
+        ..common.clone()
+    }));
+    Ok(())
+}
