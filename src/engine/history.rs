@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
-use crate::ledger::{IntervalRecord, Ledger, Seen};
+use crate::ledger::{IntervalRecord, Ledger, Seen, Snapshot};
 use crate::plan::Recorded;
 use crate::postgres::connect::Session;
 use crate::state::State;
@@ -18,7 +18,7 @@ impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let snapshot = ledger.snapshot(session, &job.name, None).await?;
+        let snapshot = ledger.history(session, &job.name, job.was.as_deref(), None).await?;
         Ok(Self(snapshot.intervals.into_iter().map(|record| (record.interval, record)).collect()))
     }
 
@@ -36,6 +36,12 @@ impl History {
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
         self.0.get(interval).and_then(|r| r.rows).and_then(|rows| u64::try_from(rows).ok())
     }
+}
+
+/// What the ledger says of a job, as the plan takes it.
+#[must_use]
+pub fn recorded_of(snapshot: &Snapshot) -> Vec<Recorded> {
+    snapshot.intervals.iter().map(recorded).collect()
 }
 
 fn recorded(record: &IntervalRecord) -> Recorded {

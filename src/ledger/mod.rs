@@ -9,11 +9,13 @@
 
 mod claim;
 mod finish;
+mod leader;
 mod liveness;
 mod mark;
 mod open;
 mod read;
 mod record;
+mod rename;
 mod request;
 mod trust;
 
@@ -22,6 +24,7 @@ use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
 pub use finish::Totals;
+pub use leader::LeaderLock;
 pub use liveness::Holder;
 pub use mark::MarkRequest;
 pub use open::VERSION;
