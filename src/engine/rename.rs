@@ -13,7 +13,8 @@ impl Engine {
         let (Some(ledger), Some(was)) = (ledger, &job.was) else { return Ok(()) };
         let renamed = ledger.rename(slot.control()?, was, &job.name, &self.owner).await?;
         if renamed > 0 {
-            let message = format!("{}: goes on with what the ledger has as {was}, intervals: {renamed}", job.name);
+            let message =
+                format!("{}: goes on with what the ledger has as {was}, intervals: {renamed}", job.name);
             self.events.send(Event::Notice { message });
         }
         Ok(())

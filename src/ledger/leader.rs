@@ -63,7 +63,9 @@ impl LeaderLock {
     /// # Errors
     /// As the server says: then it does not.
     pub async fn is_held(&self, session: &Session) -> Result<bool> {
-        let sql = format!("select exists (select from ({HOLDERS}) h where h.backend_pid = pg_catalog.pg_backend_pid())");
+        let sql = format!(
+            "select exists (select from ({HOLDERS}) h where h.backend_pid = pg_catalog.pg_backend_pid())"
+        );
         Ok(session.query_one(&self.doing, &sql, &[&self.key]).await?.get(0))
     }
 

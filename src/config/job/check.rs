@@ -71,14 +71,8 @@ fn check_commit(job: &Job, mode: LoadMode, r: &mut Reader<'_>) {
 }
 
 /// Keys that are read and checked, and that nothing acts on in this release: silence would be a lie.
-const NOT_BUILT: [&str; 6] = [
-    "create_partitions",
-    "lookback",
-    "depends_on_past",
-    "pool",
-    "pool_slots",
-    "schedule_timezone",
-];
+const NOT_BUILT: [&str; 6] =
+    ["create_partitions", "lookback", "depends_on_past", "pool", "pool_slots", "schedule_timezone"];
 
 fn check_built(r: &mut Reader<'_>) {
     for key in NOT_BUILT {
