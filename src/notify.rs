@@ -173,7 +173,7 @@ async fn run(program: &OsString, arguments: &[String], folder: &Path, text: Stri
     };
     let (status, (), said) = futures::join!(child.wait(), write, last_line(errors));
     let status = status.map_err(|error| format!("was lost: {error}"))?;
-    group.is_over();
+    group.disarm();
     if status.success() {
         return Ok(());
     }
@@ -201,7 +201,7 @@ impl Group {
         Self(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    fn is_over(mut self) {
+    fn disarm(mut self) {
         self.0 = None;
     }
 }

@@ -12,10 +12,10 @@ use crate::error::Result;
 use crate::postgres::connect::Session;
 
 /// What begins a leader's application name.
-const LEADER: &str = "pgtide/schedule";
+const LEADER: &str = "pgtide/leader";
 
 /// Bytes of a host that fit an application name beside the rest.
-const HOST_BYTES: usize = 20;
+const HOST_BYTES: usize = 17;
 
 /// The sessions that hold the lock whose key is `$1`.
 const HOLDERS: &str = "
@@ -89,7 +89,7 @@ impl LeaderLock {
     }
 }
 
-/// `pgtide/schedule etl-1 4711 2026-01-06T22:10:04Z`.
+/// `pgtide/leader etl-1 4711 2026-01-06T22:10:04Z`.
 fn application_name(owner: &Owner, now: DateTime<Utc>) -> String {
     let word = |c: char| if c.is_ascii_graphic() { c } else { '_' };
     let host: String = owner.host.chars().map(word).take(HOST_BYTES).collect();
@@ -118,7 +118,7 @@ mod tests {
         let now = "2026-01-06T22:10:04Z".parse().unwrap();
         let name = application_name(&owner, now);
         assert!(name.len() <= 63, "{name}");
-        assert_eq!(parts(&name), (Some("a-very-long-name-of-".to_owned()), Some(u32::MAX), Some(now)));
+        assert_eq!(parts(&name), (Some("a-very-long-name-".to_owned()), Some(u32::MAX), Some(now)));
         assert_eq!(parts("psql"), (None, None, None));
     }
 }

@@ -154,7 +154,20 @@ mod tests {
             Scheduling::JobRemoved { job: job() },
         ];
         let lines: Vec<_> = all.iter().map(|said| line(said, &story::moment(0.0), Palette::OFF)).collect();
-        assert_snapshot!(lines.join("\n"), @"");
+        assert_snapshot!(lines.join("\n"), @"
+        22:09:14  warehouse: standing by; the leader is etl-1 since 2026-01-06 22:10:04 UTC (process 4711)
+        22:09:14  warehouse: this process leads the schedule of dw
+        22:09:14  next: flights 2026-01-07 03:00, in 5 h
+        22:09:14  x flights: not started, again in 60 s: copying batch 3 of mart.orders: warehouse: deadlock detected (40P01)
+          hint: look for the other session in the server's log
+        22:09:14  x warehouse: cannot be asked, trying again: copying batch 3 of mart.orders: warehouse: deadlock detected (40P01)
+        22:09:14  ! flights: is not valid; the last good version goes on
+          jobs/flights.toml:3: `mode`: is not a mode
+        22:09:14  flights: is good again
+        22:09:14  flights: new job
+        22:09:14  flights: its file changed
+        22:09:14  flights: its file is gone; it is not run any more
+        ");
         assert!(all.iter().all(|said| object(said).1.is_object()));
     }
 }
