@@ -40,6 +40,7 @@
 //! | [`interval`] | data intervals and the calendar that cuts time into them |
 //! | [`chunk`], [`name`], [`state`] | encoded rows on their way; names of tables; states of intervals |
 //! | [`event`], [`shutdown`], [`error`] | what the engine says; the stop handle; kinds of errors |
+//! | [`schedule`], [`notify`] | `run` for ever, by one leader; a program that is told how runs ended |
 //! | [`report`] | events as bars, lines and JSON; the calendar; errors for people |
 //! | [`exit`] | the exit codes |
 //! | [`cli`] | the command line: one file for each verb |
