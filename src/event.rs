@@ -4,10 +4,14 @@
 //! may read them as they are. Sending never blocks and never fails the work: if nobody listens, the
 //! event is dropped.
 
+mod scheduling;
+
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::mpsc;
+
+pub use scheduling::Scheduling;
 
 use crate::interval::DataInterval;
 
@@ -269,4 +273,6 @@ pub enum Event {
     ViewRefreshed(ViewRefreshed),
     /// The run of a job ended.
     RunFinished(Summary),
+    /// What a schedule does between runs.
+    Scheduling(Scheduling),
 }

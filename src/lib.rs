@@ -40,6 +40,7 @@
 //! | [`interval`] | data intervals and the calendar that cuts time into them |
 //! | [`chunk`], [`name`], [`state`] | encoded rows on their way; names of tables; states of intervals |
 //! | [`event`], [`shutdown`], [`error`] | what the engine says; the stop handle; kinds of errors |
+//! | [`schedule`], [`notify`] | `run` for ever, by one leader; a program that is told how runs ended |
 //! | [`report`] | events as bars, lines and JSON; the calendar; errors for people |
 //! | [`exit`] | the exit codes |
 //! | [`cli`] | the command line: one file for each verb |
@@ -60,10 +61,12 @@ pub mod interval;
 pub mod ledger;
 pub mod load;
 pub mod name;
+pub mod notify;
 pub mod plan;
 pub mod postgres;
 pub mod report;
 pub mod sandbox;
+pub mod schedule;
 pub mod shutdown;
 pub mod state;
 pub mod views;

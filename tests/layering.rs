@@ -16,7 +16,7 @@ const LAYERS: [(&[&str], Sideways); 8] = [
     (&["ledger"], Sideways::Refused),
     (&["plan", "columns", "extract", "load", "views"], Sideways::Refused),
     (&["engine"], Sideways::Refused),
-    (&["report", "schedule", "verify", "sandbox"], Sideways::Refused),
+    (&["report", "schedule", "notify", "verify", "sandbox"], Sideways::Refused),
     (&["cli"], Sideways::Refused),
 ];
 

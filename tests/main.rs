@@ -36,6 +36,14 @@ mod concurrency;
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
 mod faults;
+/// A program of the user is told how runs ended.
+mod notify;
+/// A job that has another name than before goes on where it was.
+mod rename;
+/// What is due is loaded for ever, by one leader; files may change meanwhile.
+mod schedule;
+/// Status beyond the calendar: gaps, deadlines, ten years, watching; several jobs in one run.
+mod status_more;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
 /// The verbs that look and set right: status, mark, check, init.

@@ -44,6 +44,8 @@ pub enum Command {
     Run(RunArgs),
     /// Load a range of dates in parallel; again = resume
     Backfill(BackfillArgs),
+    /// Run for ever: load what is due, when it is due
+    Schedule(ScheduleArgs),
     /// What run or backfill would do, and why
     Plan(RunArgs),
     /// Calendar of days; one day's error and tries
@@ -281,6 +283,15 @@ pub struct BackfillArgs {
     pub again: ReloadArgs,
 }
 
+/// `schedule`.
+#[derive(Debug, Args)]
+#[command(after_help = help::SCHEDULE)]
+pub struct ScheduleArgs {
+    /// Jobs by name; all of the project without
+    #[arg(value_name = "JOB")]
+    pub jobs: Vec<String>,
+}
+
 /// `status`.
 #[derive(Debug, Args)]
 #[command(after_help = help::STATUS)]
@@ -294,9 +305,12 @@ pub struct StatusArgs {
     /// The first day (or month) of the calendar
     #[arg(long, value_name = "DATE", requires = "job", conflicts_with = "date")]
     pub from_date: Option<String>,
-    /// Exit 1 if anything has failed, is missing or stale: for monitors
+    /// Exit 1 if anything has failed, is missing, stale or late: for monitors
     #[arg(long)]
     pub exit_code: bool,
+    /// Draw it again every 2 seconds, in place, on a terminal
+    #[arg(long, conflicts_with = "exit_code")]
+    pub watch: bool,
 }
 
 /// `mark`.

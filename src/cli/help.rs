@@ -43,11 +43,21 @@ Examples:
 
 Ctrl-C stops safely. The same command goes on where this one stopped.";
 
+pub(super) const SCHEDULE: &str = "\
+Examples:
+  pgtide schedule                        all jobs
+  pgtide schedule orders users
+
+Of several schedules of one project one leads, in each destination; the others stand by
+and take over when it dies. Files may change meanwhile: what is not valid keeps its last
+good version. SIGTERM ends it cleanly (143): what is at work stops, and is taken up later.";
+
 pub(super) const STATUS: &str = "\
 Examples:
   pgtide status                          a line for each job
   pgtide status orders                   the calendar, and what is wrong
   pgtide status orders --date 2026-01-05
+  pgtide status orders --watch
   pgtide status --exit-code              for a monitor";
 
 pub(super) const MARK: &str = "\
@@ -58,7 +68,7 @@ Examples:
 /// Groups of verbs on the first screen.
 const GROUPS: &[(&str, &[&str])] = &[
     ("Start", &["demo", "copy", "init", "check"]),
-    ("Load", &["run", "backfill", "plan"]),
+    ("Load", &["run", "backfill", "schedule", "plan"]),
     ("Look", &["status", "mark"]),
     ("Views", &["views"]),
 ];

@@ -1,11 +1,14 @@
 //! What `run`, `backfill` and `copy` share: a project, an engine, a reporter, and one exit code.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use tokio::task::JoinHandle;
 
 use super::Context;
 use super::args::LoadArgs;
@@ -18,8 +21,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, Events, Failure, Summary};
 use crate::exit;
 use crate::ledger::Owner;
-use crate::plan::{self, Request};
-use crate::report::Reporter;
+use crate::notify::{self, Outcome};
+use crate::plan::{self, Dates, Request};
+use crate::report::{Reporter, Span};
+
+/// Jobs at once in one process; what they may do together is limited by `parallelism` and the pools.
+const JOBS_AT_ONCE: usize = 8;
 
 /// The environment variables by which a scheduler names its run; the first that is set is recorded.
 const TRIGGERS: [&str; 2] = ["PGTIDE_TRIGGER", "AIRFLOW_CTX_DAG_RUN_ID"];
@@ -52,7 +59,7 @@ pub(super) fn without_places(project: &Project) -> Result<Project> {
     Project::load(&Overrides { config, ..Overrides::default() }, &Environment::from_process())
 }
 
-fn overrides(context: &Context, load: Option<&LoadArgs>) -> Overrides {
+pub(super) fn overrides(context: &Context, load: Option<&LoadArgs>) -> Overrides {
     let global = &context.global;
     let place =
         |secret: &Option<crate::config::connection::Secret>| secret.as_ref().map(|s| s.reveal().to_owned());
@@ -88,71 +95,190 @@ pub(super) fn options(load: &LoadArgs) -> Options {
     }
 }
 
-/// Loads every task, one job after the other, and answers with the exit code of the worst.
+/// A job that cannot be run, and why.
+pub(super) type Broken = (String, Error);
+
+/// The jobs that are named, or all; one that cannot be read does not stop the others.
+///
+/// # Errors
+/// `Usage` for a name that no job has; `Config`, when no job can be read, with the findings of all.
+pub(super) fn jobs_apart(project: &Project, names: &[String]) -> Result<(Vec<Job>, Vec<Broken>)> {
+    let each = match names {
+        [] => project.each_job(),
+        names => names.iter().map(|name| (name.clone(), project.job(name))).collect(),
+    };
+    let (mut good, mut broken) = (Vec::new(), Vec::new());
+    for (name, result) in each {
+        match result {
+            Ok(job) => good.push(job),
+            Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+            Err(error) => broken.push((name, error)),
+        }
+    }
+    match broken.is_empty() || !good.is_empty() {
+        true => Ok((good, broken)),
+        // All findings at once, as `check` tells them.
+        false => jobs(project, names).map(|jobs| (jobs, Vec::new())),
+    }
+}
+
+/// Loads every task, several jobs at once, and answers with the exit code of the worst.
 ///
 /// # Errors
 /// What is wrong with all of them, before the first row.
 pub(super) async fn run(context: &Context, project: &Project, tasks: Vec<Task>) -> Result<u8> {
-    for task in &tasks {
+    run_beside(context, project, tasks, Vec::new()).await
+}
+
+/// Loads as [`run`] does; jobs that are broken count as failed.
+///
+/// # Errors
+/// Those of [`run`].
+pub(super) async fn run_beside(
+    context: &Context,
+    project: &Project,
+    tasks: Vec<Task>,
+    broken: Vec<Broken>,
+) -> Result<u8> {
+    for task in tasks.iter().filter(|task| tasks.len() == 1 || task.request.dates != Dates::Due) {
         // Dates that make no sense are found without a network.
         plan::check(&task.job, &task.request, Utc::now())?;
     }
+    let has_several = tasks.len() + broken.len() > 1;
+    let is_copy = tasks.iter().all(|task| task.job.file.is_none());
     let (events, receiver) = event::channel();
-    let reporter = Reporter::start(&context.output, receiver, Some(context.shutdown.clone()));
-    let result = run_all(context, project, tasks, &events).await;
+    let span = if has_several { Span::Several } else { Span::One };
+    let started = Instant::now();
+    let reporter = Reporter::start_for(&context.output, receiver, Some(context.shutdown.clone()), span);
+    let result = run_all(context, project, (tasks, broken), &events).await;
     drop(events);
     reporter.finish().await;
-    result
-}
-
-async fn run_all(context: &Context, project: &Project, tasks: Vec<Task>, events: &Events) -> Result<u8> {
-    let run_id = uuid::Uuid::new_v4().to_string();
-    let workshop = Workshop::new(context, project, &run_id);
-    let single = tasks.len() == 1;
-    let at_once = tables_at_once(&tasks);
-    let results: Vec<_> = futures::stream::iter(tasks)
-        .map(|task| run_one(&workshop, task, events))
-        .buffered(at_once)
-        .collect()
-        .await;
-    let mut summaries = Vec::new();
-    for (job, result) in results {
-        match result {
-            Ok(summary) => summaries.push(summary),
-            Err(error) if single => return Err(error),
-            Err(error) => {
-                let named = error.to_string().contains(&job);
-                let error = if named { error } else { error.while_doing(format!("job `{job}`")) };
-                context.output.error(&error);
-                let failed = vec![(job.clone(), Failure::of(&error, 1, Utc::now()))];
-                summaries.push(Summary { job, failed, ..Summary::default() });
-            }
-        }
+    let summaries = result?;
+    if has_several && !is_copy {
+        context.output.recap(&summaries, started.elapsed());
     }
     Ok(exit::of_runs(&summaries))
 }
 
-/// Jobs run one after the other, each with its intervals at once; tables of a `copy` have one each.
-fn tables_at_once(tasks: &[Task]) -> usize {
-    let is_copy = tasks.iter().all(|task| task.job.file.is_none());
-    let asked = tasks.first().and_then(|task| task.options.parallel);
-    if is_copy { asked.unwrap_or(1) } else { 1 }
+async fn run_all(
+    context: &Context,
+    project: &Project,
+    (tasks, broken): (Vec<Task>, Vec<Broken>),
+    events: &Events,
+) -> Result<Vec<Summary>> {
+    let run_id = uuid::Uuid::new_v4().to_string();
+    let workshop = Workshop::new(context, project, &run_id);
+    let single = tasks.len() + broken.len() == 1;
+    let (tasks, at_once) = spread(tasks);
+    let started = futures::stream::iter(tasks).map(|task| run_one(&workshop, task, events));
+    let ended: Vec<_> = started.buffer_unordered(at_once).collect().await;
+    let broken = broken.into_iter().map(|(job, error)| (job, Err(error)));
+    let mut summaries = Vec::new();
+    for (job, result) in broken.chain(ended) {
+        match result {
+            Ok(summary) => summaries.push(summary),
+            Err(error) if single => return Err(error),
+            Err(error) => {
+                let error = named(error, &job);
+                context.output.error(&error);
+                summaries.push(not_started(job, &error));
+            }
+        }
+    }
+    summaries.sort_by(|one, other| one.job.cmp(&other.job));
+    Ok(summaries)
 }
 
-async fn run_one(workshop: &Workshop<'_>, task: Task, events: &Events) -> (String, Result<Summary>) {
+/// An error that says which job it is about.
+pub(super) fn named(error: Error, job: &str) -> Error {
+    let is_named = error.to_string().contains(job);
+    if is_named { error } else { error.while_doing(format!("job `{job}`")) }
+}
+
+fn not_started(job: String, error: &Error) -> Summary {
+    let failed = vec![(job.clone(), Failure::of(error, 1, Utc::now()))];
+    let retry_command = Some(format!("pgtide run {job}"));
+    Summary { job, failed, retry_command, ..Summary::default() }
+}
+
+/// The order of jobs, and how many go at once; `--parallel` is shared out among them.
+///
+/// Tables of a `copy` go one after the other, unless it says otherwise.
+fn spread(mut tasks: Vec<Task>) -> (Vec<Task>, usize) {
+    let is_copy = tasks.iter().all(|task| task.job.file.is_none());
+    let asked = tasks.first().and_then(|task| task.options.parallel);
+    if is_copy {
+        return (tasks, asked.unwrap_or(1));
+    }
+    tasks.sort_by_key(|task| Reverse(task.job.priority_weight));
+    let at_once = asked.unwrap_or(JOBS_AT_ONCE).min(JOBS_AT_ONCE).min(tasks.len()).max(1);
+    for task in &mut tasks {
+        task.options.parallel = asked.map(|asked| (asked / at_once).max(1));
+    }
+    (tasks, at_once)
+}
+
+/// Runs one job, and tells the program that wants to know how it ended.
+pub(super) async fn run_one(
+    workshop: &Workshop<'_>,
+    task: Task,
+    events: &Events,
+) -> (String, Result<Summary>) {
     let Task { job, request, options } = task;
     let name = job.name.clone();
     if workshop.context.shutdown.is_requested() {
         let summary = Summary { job: name.clone(), interrupted: true, not_started: 1, ..Summary::default() };
         return (name, Ok(summary));
     }
-    let engine = match workshop.engine(&job, events.clone(), options) {
-        Ok(engine) => Arc::new(engine),
-        Err(error) => return (name, Err(error)),
+    let started = Utc::now();
+    let (job, tally) = (Arc::new(job), Tally::start(events));
+    let result = match workshop.engine(&job, tally.events(), options) {
+        Ok(engine) => {
+            workshop.warn(events);
+            Box::pin(Arc::new(engine).run(&job, &request, started)).await
+        }
+        Err(error) => Err(error),
     };
-    workshop.warn(events);
-    let result = Box::pin(engine.run(&Arc::new(job), &request, Utc::now())).await;
+    let loaded = tally.finish().await;
+    workshop.tell(&job, &result, (loaded, started), events).await;
     (name, result)
+}
+
+/// Hands events on, and keeps in mind what was loaded.
+struct Tally {
+    events: Events,
+    counting: JoinHandle<(Vec<String>, u64)>,
+}
+
+impl Tally {
+    fn start(listener: &Events) -> Self {
+        let (events, mut receiver) = event::channel();
+        let listener = listener.clone();
+        let counting = tokio::spawn(async move {
+            let (mut keys, mut rows) = (Vec::new(), 0);
+            while let Some(event) = receiver.recv().await {
+                if let Event::IntervalLoaded { id, loaded } = &event {
+                    keys.push(id.key.clone());
+                    rows += loaded.rows;
+                }
+                listener.send(event);
+            }
+            (keys, rows)
+        });
+        Self { events, counting }
+    }
+
+    fn events(&self) -> Events {
+        self.events.clone()
+    }
+
+    /// Waits until the engine, which is over, has dropped its events.
+    async fn finish(self) -> (Vec<String>, u64) {
+        drop(self.events);
+        let (mut keys, rows) = self.counting.await.unwrap_or_default();
+        keys.sort();
+        (keys, rows)
+    }
 }
 
 /// What engines are made from.
@@ -160,13 +286,44 @@ pub(super) struct Workshop<'a> {
     context: &'a Context,
     project: &'a Project,
     run_id: &'a str,
-    told: Mutex<HashSet<String>>,
+    told: Told,
+    /// Whether the last start of the job failed, and somebody was told.
+    has_failed: bool,
 }
+
+/// Warnings of the configuration that were said.
+pub(super) type Told = Arc<Mutex<HashSet<String>>>;
 
 impl<'a> Workshop<'a> {
     /// A workshop for one run.
     pub(super) fn new(context: &'a Context, project: &'a Project, run_id: &'a str) -> Self {
-        Self { context, project, run_id, told: Mutex::default() }
+        Self { context, project, run_id, told: Told::default(), has_failed: false }
+    }
+
+    /// The same workshop after others: it says no warning again, nor, if the last start failed, that one did.
+    pub(super) fn after(mut self, told: &Told, has_failed: bool) -> Self {
+        (self.told, self.has_failed) = (told.clone(), has_failed);
+        self
+    }
+
+    /// Tells the job's program how the run ended, and a person when that fails.
+    async fn tell(
+        &self,
+        job: &Job,
+        result: &Result<Summary>,
+        ((loaded, rows), started): ((Vec<String>, u64), DateTime<Utc>),
+        events: &Events,
+    ) {
+        if result.is_err() && self.has_failed {
+            return;
+        }
+        let owner = owner(self.run_id);
+        let (result, finished) = (result.as_ref(), Utc::now());
+        let outcome = Outcome { job, owner: &owner, result, loaded: &loaded, rows, started, finished };
+        let told = notify::tell(&outcome, self.project.root(), &self.context.shutdown).await;
+        if let Some(message) = told {
+            events.send(Event::Notice { message });
+        }
     }
 
     /// Says each warning of the configuration once.

@@ -117,6 +117,9 @@ async fn mark_all(
         }
     })?;
     let ledger = Ledger::open(&session, project.ledger_schema()).await?;
+    if let Some(was) = &job.was {
+        ledger.rename(&session, was, &job.name, &owner()).await?;
+    }
     let before = ledger.snapshot(&session, &job.name, None).await?;
     let request = MarkRequest {
         job: job.name.clone(),

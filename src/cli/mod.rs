@@ -21,6 +21,7 @@ mod output;
 mod plan;
 pub mod quantity;
 mod run;
+mod schedule;
 pub mod signals;
 mod status;
 pub mod views;
@@ -32,7 +33,7 @@ use crate::shutdown::{self, Shutdown};
 use args::{Cli, Command, GlobalArgs, HelpArgs};
 
 /// What every verb gets beside its arguments.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Context {
     /// The options of every verb.
     pub global: GlobalArgs,
@@ -89,6 +90,7 @@ async fn dispatch(command: Command, context: &Context) -> anyhow::Result<u8> {
         Command::Check(args) => check::run(args, context).await,
         Command::Run(args) => run::run(args, context).await,
         Command::Backfill(args) => backfill::run(args, context).await,
+        Command::Schedule(args) => schedule::run(args, context).await,
         Command::Plan(args) => plan::run(args, context).await,
         Command::Status(args) => status::run(args, context).await,
         Command::Mark(args) => mark::run(args, context).await,

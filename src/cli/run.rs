@@ -10,8 +10,14 @@ use crate::plan::Request;
 
 pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> {
     let project = loading::project(context, Some(&args.load))?;
-    let tasks = tasks(&args, &project)?;
-    start(context, &project, tasks, args.load.dry_run).await
+    let (jobs, broken) = loading::jobs_apart(&project, &args.jobs)?;
+    let tasks = requests(&args, loading::some(jobs, project.root())?);
+    if args.load.dry_run {
+        broken.iter().for_each(|(_, error)| context.output.error(error));
+        let code = plan::show(context, &project, tasks).await?;
+        return Ok(broken.first().map_or(code, |(_, error)| error.kind().policy().exit_code));
+    }
+    Ok(loading::run_beside(context, &project, tasks, broken).await?)
 }
 
 /// Loads, or only shows what would be loaded.
@@ -29,7 +35,10 @@ pub(super) async fn start(
 
 /// The jobs that are named, or all, and what is asked of each.
 pub(super) fn tasks(args: &RunArgs, project: &Project) -> Result<Vec<Task>> {
-    let jobs = loading::some(loading::jobs(project, &args.jobs)?, project.root())?;
+    Ok(requests(args, loading::some(loading::jobs(project, &args.jobs)?, project.root())?))
+}
+
+fn requests(args: &RunArgs, jobs: Vec<Job>) -> Vec<Task> {
     let dates = args.dates.to_dates();
     let task = |job: Job| Task {
         request: Request {
@@ -43,5 +52,5 @@ pub(super) fn tasks(args: &RunArgs, project: &Project) -> Result<Vec<Task>> {
         options: loading::options(&args.load),
         job,
     };
-    Ok(jobs.into_iter().map(task).collect())
+    jobs.into_iter().map(task).collect()
 }

@@ -5,6 +5,7 @@
 
 mod cells;
 mod day;
+mod watch;
 
 use std::collections::HashMap;
 
@@ -19,43 +20,46 @@ use crate::exit;
 use crate::interval::parse_span;
 use crate::ledger::{Ledger, Snapshot};
 use crate::postgres::connect::{Session, Side};
-use crate::report::calendar::{self, DayState, Status};
+use crate::report::calendar::{self, Status};
 use crate::report::{Format, overview};
 
 /// What a DBA sees in `pg_stat_activity`.
 const APPLICATION: &str = "pgtide/status";
 
 pub(super) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<u8> {
+    if args.watch {
+        return Ok(watch::run(&args, context).await?);
+    }
     let project = loading::project(context, None)?;
-    let work = async {
-        match (&args.job, &args.date) {
-            (Some(job), Some(date)) => day::show(context, &project, job, date).await,
-            (Some(job), None) => one(context, &project, job, args.from_date.as_deref()).await,
-            (None, _) => all(context, &project).await,
-        }
-    };
-    let shown = stoppable(context, work).await?;
+    let shown = stoppable(context, look(context, &project, &args)).await?;
+    context.output.print(&shown.text);
+    shown.errors.iter().for_each(|error| context.output.error(error));
     if shown.code == exit::DONE && args.exit_code && shown.wants_attention {
         return Ok(exit::FAILED);
     }
     Ok(shown.code)
 }
 
-/// What was shown, for the exit code.
-#[derive(Debug, Default)]
-struct Shown {
-    /// 0, unless something could not be looked at.
-    code: u8,
-    /// Whether anything has failed, is missing or stale.
-    wants_attention: bool,
+/// Looks once.
+async fn look(context: &Context, project: &Project, args: &StatusArgs) -> Result<Shown> {
+    match (&args.job, &args.date) {
+        (Some(job), Some(date)) => day::show(context, project, job, date).await,
+        (Some(job), None) => one(context, project, job, args.from_date.as_deref()).await,
+        (None, _) => all(context, project).await,
+    }
 }
 
-/// Whether a monitor should ring.
-fn wants_attention(state: DayState) -> bool {
-    match state {
-        DayState::Failed | DayState::Missing | DayState::Stale | DayState::Interrupted => true,
-        DayState::Loaded | DayState::Running | DayState::Skipped => false,
-    }
+/// What is to be shown, and what it means for the exit code.
+#[derive(Debug, Default)]
+struct Shown {
+    /// Text, or objects.
+    text: String,
+    /// What could not be looked at.
+    errors: Vec<Error>,
+    /// 0, unless something could not be looked at.
+    code: u8,
+    /// Whether anything has failed, is missing, stale or late.
+    wants_attention: bool,
 }
 
 /// A destination that is open, and its ledger if there is one.
@@ -74,7 +78,9 @@ impl Open {
 
     async fn snapshot(&self, job: &Job) -> Result<Option<Snapshot>> {
         match &self.ledger {
-            Some(ledger) => ledger.snapshot(&self.session, &job.name, None).await.map(Some),
+            Some(ledger) => {
+                ledger.history(&self.session, &job.name, job.was.as_deref(), None).await.map(Some)
+            }
             None => Ok(None),
         }
     }
@@ -96,17 +102,17 @@ async fn one(context: &Context, project: &Project, name: &str, from: Option<&str
     }
     let output = &context.output;
     status.draw(from, output.width());
-    match output.format {
-        Format::Text => output.print(&calendar::text(&status, output.width(), output.out)),
+    let text = match output.format {
+        Format::Text => calendar::text(&status, output.width(), output.out),
         Format::Json => {
             let mut object = calendar::json(&status);
             object["ledger"] = snapshot.is_some().into();
             object["next_complete"] = cells::next(&job, now).map(|at| at.to_rfc3339()).into();
             object["notes"] = status.footer.iter().filter(|line| !line.is_empty()).cloned().collect();
-            output.print(&format!("{object}\n"));
+            format!("{object}\n")
         }
-    }
-    Ok(Shown { code: exit::DONE, wants_attention: status.cells.iter().any(|c| wants_attention(c.state)) })
+    };
+    Ok(Shown { text, wants_attention: status.wants_attention(), ..Shown::default() })
 }
 
 /// A line for each job; those whose destination cannot be looked at too, and the error below.
@@ -135,17 +141,17 @@ async fn all(context: &Context, project: &Project) -> Result<Shown> {
         let (_, error) = errors.remove(0);
         return Err(error);
     }
-    let output = &context.output;
-    match output.format {
-        Format::Text => output.print(&overview::text(&lines, output.out)),
-        Format::Json => lines.iter().for_each(|line| output.print(&format!("{}\n", overview::json(line)))),
-    }
-    errors.iter().for_each(|(_, error)| output.error(error));
-    let codes = errors.iter().map(|(_, error)| error.kind().policy().exit_code);
-    let states = lines.iter().flat_map(|line| &line.status.cells).map(|cell| cell.state);
+    let text = match context.output.format {
+        Format::Text => overview::text(&lines, context.output.out),
+        Format::Json => lines.iter().map(|line| format!("{}\n", overview::json(line))).collect(),
+    };
+    let errors: Vec<_> = errors.into_iter().map(|(_, error)| error).collect();
+    let codes = errors.iter().map(|error| error.kind().policy().exit_code);
     Ok(Shown {
+        text,
         code: codes.reduce(|one, other| if one == other { one } else { exit::FAILED }).unwrap_or(exit::DONE),
-        wants_attention: states.into_iter().any(wants_attention),
+        errors,
+        wants_attention: lines.iter().any(|line| line.status.wants_attention()),
     })
 }
 

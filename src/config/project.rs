@@ -68,6 +68,14 @@ impl Project {
         &self.root
     }
 
+    /// What the project is called: its `name`, or that of its folder.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let folder = self.root.canonicalize().unwrap_or_else(|_| self.root.clone());
+        let folder = || folder.file_name().map(|name| name.to_string_lossy().into_owned());
+        self.document.name.clone().or_else(folder).unwrap_or_else(|| "pgtide".to_owned())
+    }
+
     /// The project file, if there is one.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {

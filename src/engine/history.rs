@@ -18,7 +18,7 @@ impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let known = ledger.known(session, &job.name).await?;
+        let known = ledger.known(session, &job.name, job.was.as_deref()).await?;
         Ok(Self(known.into_iter().map(|known| (known.interval, known)).collect()))
     }
 
@@ -36,6 +36,12 @@ impl History {
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
         self.0.get(interval).and_then(|known| known.rows).and_then(|rows| u64::try_from(rows).ok())
     }
+}
+
+/// What the ledger says of a job, as the plan takes it.
+#[must_use]
+pub fn recorded_of(known: &[Known]) -> Vec<Recorded> {
+    known.iter().map(recorded).collect()
 }
 
 fn recorded(known: &Known) -> Recorded {

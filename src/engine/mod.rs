@@ -10,6 +10,7 @@ mod budget;
 mod commands;
 mod history;
 mod refresh;
+mod rename;
 mod resolve;
 mod slot;
 mod watch;
@@ -35,6 +36,7 @@ use attempt::{Failed, Outcome};
 pub use budget::Budget;
 pub use commands::Commands;
 use history::History;
+pub use history::recorded_of;
 pub use resolve::Resolved;
 use slot::Slot;
 
@@ -165,6 +167,7 @@ impl Engine {
         }
         let ledger = Ledger::open_existing(slot.control()?, &self.ledger_schema);
         let ledger = self.answered(job, ledger).await?;
+        self.answered(job, self.rename(ledger.as_ref(), slot, job)).await?;
         let history = self.answered(job, History::read(ledger.as_ref(), slot.control()?, job)).await?;
         let plan = plan::plan(job, request, &history.recorded(), now)?;
         self.refuse_adding_twice(job, request, &plan)?;

@@ -384,7 +384,7 @@ fn judge(current: &Current, request: &ClaimRequest) -> Option<ClaimOutcome> {
 }
 
 /// Refuses a connection whose server process is not the one that was announced at its start.
-fn refuse_pooler(control: &Session, doing: &str, backend_pid: i32) -> Result<()> {
+pub(super) fn refuse_pooler(control: &Session, doing: &str, backend_pid: i32) -> Result<()> {
     let announced = control.tap().backend_pid().unwrap_or(control.server().backend_pid);
     if announced == backend_pid {
         return Ok(());

@@ -3,6 +3,8 @@
 //! Intervals that have everything but their bounds and numbers in common come as one row of arrays: ten
 //! years of hours that are loaded are a single one.
 
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 use tokio_postgres::types::Timestamp;
@@ -60,11 +62,21 @@ where i.job = $1
 group by 1, 2, 3, 4, 5, 6";
 
 impl Ledger {
-    /// Reads what a plan needs to know of a job's intervals, in no order.
+    /// Reads what a plan needs to know of a job's intervals, in no order, with those of the name that the job
+    /// had before.
     ///
     /// # Errors
     /// As the server says.
-    pub async fn known(&self, session: &Session, job: &str) -> Result<Vec<Known>> {
+    pub async fn known(&self, session: &Session, job: &str, was: Option<&str>) -> Result<Vec<Known>> {
+        let mut known = self.known_of(session, job).await?;
+        let Some(was) = was else { return Ok(known) };
+        let own: HashSet<_> = known.iter().map(|known| known.interval).collect();
+        let before = self.known_of(session, was).await?;
+        known.extend(before.into_iter().filter(|known| !own.contains(&known.interval)));
+        Ok(known)
+    }
+
+    async fn known_of(&self, session: &Session, job: &str) -> Result<Vec<Known>> {
         let doing = format!("reading what is loaded of {job}");
         let mut known = self.known_now(session, &doing, job).await?;
         if known.iter().all(|k| k.token.is_none()) {

@@ -10,11 +10,13 @@
 mod claim;
 mod finish;
 mod known;
+mod leader;
 mod liveness;
 mod mark;
 mod open;
 mod read;
 mod record;
+mod rename;
 mod request;
 mod trust;
 
@@ -24,6 +26,7 @@ use uuid::Uuid;
 
 pub use finish::Totals;
 pub use known::Known;
+pub use leader::LeaderLock;
 pub use liveness::Holder;
 pub use mark::MarkRequest;
 pub use open::VERSION;

@@ -10,7 +10,7 @@ use console::{measure_text_width, pad_str, truncate_str};
 use super::board::{Board, JobCount, Moment, Running, label};
 use super::number::{byte_rate, bytes, count, rate};
 use super::paint::{Palette, Tone, escaped};
-use super::{View, phrase, summary};
+use super::{View, agenda, phrase, summary};
 use crate::event::Event;
 use crate::report::screen::{Screen, Size};
 use crate::shutdown::Shutdown;
@@ -74,6 +74,7 @@ fn stays(event: &Event, board: &Board, palette: Palette, moment: &Moment, verbos
         }
         Event::Notice { message } => phrase::notice(message, palette),
         Event::ViewRefreshed(view) => phrase::view(view, palette),
+        Event::Scheduling(said) => agenda::line(said, moment, palette),
         Event::RunFinished(run) => {
             let is_whole = board.job(&run.job).is_some_and(JobCount::is_whole);
             let gap = if is_whole { "" } else { "\n" };

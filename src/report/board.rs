@@ -31,9 +31,25 @@ impl Moment {
     }
 }
 
+/// Which jobs a reporter tells of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Span {
+    /// One; or tables of a copy.
+    #[default]
+    One,
+    /// Several, which may run at the same time.
+    Several,
+    /// Any, again and again: what is over is forgotten.
+    Forever,
+}
+
+/// Jobs that are over and still known, where there is no end.
+const REMEMBERED: usize = 32;
+
 /// Totals over everything that was said.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Board {
+    span: Span,
     jobs: Vec<JobCount>,
     pub(super) running: Vec<Running>,
     rows_loaded: u64,
@@ -104,10 +120,27 @@ impl JobCount {
 }
 
 impl Board {
+    pub(super) fn new(span: Span) -> Self {
+        Self { span, ..Self::default() }
+    }
+
+    /// Forgets what is over, so that a process without an end stays small and counts what is at work.
+    fn forget(&mut self, job: &str) {
+        if self.jobs.iter().all(|job| job.finished) {
+            let last = self.jobs.split_off(self.jobs.len().saturating_sub(REMEMBERED));
+            *self = Self { span: self.span, jobs: last, ..Self::default() };
+        }
+        self.jobs.retain(|known| known.run.job != job);
+        self.tries.retain(|id, _| id.job != job);
+    }
+
     /// Counts one event.
     pub(super) fn apply(&mut self, event: &Event, at: Duration) {
         match event {
             Event::RunStarted(run) => {
+                if self.span == Span::Forever {
+                    self.forget(&run.job);
+                }
                 self.started.get_or_insert(at);
                 self.jobs.push(JobCount::new(run));
             }
@@ -149,7 +182,10 @@ impl Board {
                     job.finished = true;
                 }
             }
-            Event::BatchCommitted { .. } | Event::Notice { .. } | Event::ViewRefreshed(_) => {}
+            Event::BatchCommitted { .. }
+            | Event::Notice { .. }
+            | Event::ViewRefreshed(_)
+            | Event::Scheduling(_) => {}
         }
     }
 
@@ -207,7 +243,7 @@ impl Board {
 
     /// Whether several jobs work at the same time, so that a date alone would not tell which.
     pub(super) fn is_mixed(&self) -> bool {
-        self.jobs.iter().filter(|job| !job.finished).count() > 1
+        self.span != Span::One || self.jobs.iter().filter(|job| !job.finished).count() > 1
     }
 
     /// What to call an interval: its date, with the job's name where that is needed; a table's name.
@@ -223,7 +259,8 @@ impl Board {
             running: self.running.len(),
             ..Totals::default()
         };
-        for job in &self.jobs {
+        let is_over = |job: &&JobCount| self.span == Span::Forever && job.finished;
+        for job in self.jobs.iter().filter(|job| !is_over(job)) {
             totals.intervals += job.run.intervals + job.run.skipped;
             totals.loaded += job.loaded;
             totals.failed += job.failed;

@@ -8,6 +8,7 @@ mod findings;
 mod picture;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use chrono::{Datelike, Days, NaiveDate};
 use serde_json::{Value, json};
@@ -111,6 +112,20 @@ pub struct Cell {
     pub rows: Option<u64>,
     /// One line on what is wrong, without a value of any row.
     pub note: Option<String>,
+    /// Whether its deadline has passed and it is not loaded.
+    pub late: bool,
+}
+
+impl Cell {
+    /// Whether a monitor should ring; what has a deadline may be missing until then.
+    #[must_use]
+    pub fn wants_attention(&self, has_deadline: bool) -> bool {
+        match self.state {
+            DayState::Failed | DayState::Stale | DayState::Interrupted => true,
+            DayState::Missing => self.late || !has_deadline,
+            DayState::Loaded | DayState::Running | DayState::Skipped => self.late,
+        }
+    }
 }
 
 /// All that the status of a job shows.
@@ -130,12 +145,16 @@ pub struct Status {
     pub timezone: String,
     /// The cron expression.
     pub schedule: Option<String>,
+    /// How long after its end an interval must be loaded, if the job says.
+    pub deadline: Option<Duration>,
     /// How the picture is drawn.
     pub grain: Grain,
     /// The intervals in order of time; those before the first or not yet due are left out.
     pub cells: Vec<Cell>,
-    /// The first date the calendar draws; what is older is counted and listed.
+    /// The first date that is drawn day by day; what is older is drawn month by month.
     pub draw_from: Option<NaiveDate>,
+    /// The first date that is drawn at all; what is older is counted and listed.
+    pub months_from: Option<NaiveDate>,
     /// The last date the calendar draws; what is newer is counted and listed.
     pub draw_to: Option<NaiveDate>,
     /// Today in the job's zone.
@@ -150,7 +169,32 @@ impl Status {
     pub fn is_whole(&self) -> bool {
         self.interval.is_empty()
     }
+
+    /// The oldest and the newest interval whose rows are there.
+    #[must_use]
+    pub fn loaded_span(&self) -> Option<(&Cell, &Cell)> {
+        let mut loaded = self.cells.iter().filter(|cell| is_loaded(cell.state));
+        let first = loaded.next()?;
+        Some((first, loaded.next_back().unwrap_or(first)))
+    }
+
+    /// Whether a monitor should ring.
+    #[must_use]
+    pub fn wants_attention(&self) -> bool {
+        self.cells.iter().any(|cell| cell.wants_attention(self.deadline.is_some()))
+    }
+
+    pub(super) fn late(&self) -> u64 {
+        self.cells.iter().filter(|cell| cell.late).count() as u64
+    }
 }
+
+fn is_loaded(state: DayState) -> bool {
+    matches!(state, DayState::Loaded | DayState::Stale)
+}
+
+/// The most weeks that are drawn day by day.
+const MOST_WEEKS: u64 = 106;
 
 /// The columns of the names of the days, the legend and the space between.
 const BESIDE_WEEKS: usize = 5 + 6 + 30;
@@ -172,8 +216,10 @@ impl Status {
     /// nothing but what is missing would be seen, up to the newest that is known.
     pub fn draw(&mut self, from: Option<NaiveDate>, width: usize) {
         let Some(newest) = self.cells.last().map(|cell| cell.date.min(self.today)) else { return };
-        let start = from.unwrap_or_else(|| default_from(newest, width));
+        let is_short = |from: &NaiveDate| *from + Days::new(7 * MOST_WEEKS) >= newest;
+        let start = from.filter(is_short).unwrap_or_else(|| default_from(newest, width));
         self.draw_from = Some(start);
+        self.months_from = from;
         // Not what is marked ahead of its time, which would be a picture of the future.
         self.draw_to = Some(newest);
         let known = self.cells.iter().rev().find(|c| c.state != DayState::Missing && c.date <= newest);
@@ -206,10 +252,14 @@ pub fn text(status: &Status, width: usize, palette: Palette) -> String {
         return lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
     }
     lines.extend(counts(status, width, palette));
+    lines.extend(loaded(status));
     if !status.cells.is_empty() {
         lines.push(String::new());
         let picture = match status.grain {
-            Grain::Day => picture::days(status, width, palette),
+            Grain::Day => {
+                lines.extend(picture::months_before(status, palette));
+                picture::days(status, width, palette)
+            }
             Grain::Week | Grain::Month => picture::years(status, palette),
         };
         lines.extend(picture);
@@ -225,7 +275,9 @@ pub fn text(status: &Status, width: usize, palette: Palette) -> String {
 }
 
 /// The same for programs, as one object: `job` `source` `destination` `into` `interval` `timezone`
-/// `schedule` `counts` (per state) `intervals` (a list of `interval` `date` `state` `rows` `note`).
+/// `schedule` `deadline_s` `counts` (per state) `late` (their number) `oldest_loaded` `newest_loaded` `gaps`
+/// (a list of `first` `last` `intervals`) `intervals` (a list of `interval` `date` `state` `rows` `late`
+/// `note`).
 #[must_use]
 pub fn json(status: &Status) -> Value {
     let intervals: Vec<_> = status
@@ -234,13 +286,20 @@ pub fn json(status: &Status) -> Value {
         .map(|cell| {
             let date = (!status.is_whole()).then(|| cell.date.to_string());
             json!({ "interval": cell.key, "date": date, "state": cell.state.word(),
-                "rows": cell.rows, "note": cell.note })
+                "rows": cell.rows, "late": cell.late, "note": cell.note })
         })
         .collect();
     let counts = counts_json(status);
+    let (oldest, newest) = status.loaded_span().unzip();
+    let gaps: Vec<_> = findings::gaps(status)
+        .iter()
+        .map(|gap| json!({ "first": gap[0].key, "last": gap[gap.len() - 1].key, "intervals": gap.len() }))
+        .collect();
     json!({ "job": status.job, "source": status.source, "destination": status.destination,
         "into": status.into, "interval": status.interval, "timezone": status.timezone,
-        "schedule": status.schedule, "counts": counts, "intervals": intervals })
+        "schedule": status.schedule, "deadline_s": status.deadline.map(|deadline| deadline.as_secs()),
+        "counts": counts, "late": status.late(), "oldest_loaded": oldest.map(|cell| &cell.key),
+        "newest_loaded": newest.map(|cell| &cell.key), "gaps": gaps, "intervals": intervals })
 }
 
 /// How many intervals are in each state, as an object.
@@ -269,10 +328,22 @@ fn counts(status: &Status, width: usize, palette: Palette) -> Vec<String> {
         .filter(|(state, number)| *number > 0 || **state == DayState::Loaded)
         .map(|(state, number)| palette.paint(state.tone(), &format!("{} {}", grouped(number), state.word())))
         .collect();
-    let counts = columns(counts.iter().map(String::as_str));
+    let late = match status.late() {
+        0 => None,
+        late => Some(palette.paint(Tone::Bad, &format!("{} late", grouped(late)))),
+    };
+    let counts = columns(counts.iter().chain(&late).map(String::as_str));
     let range = format!("{} .. {}", escaped(&first.key), escaped(&last.key));
     let line = format!("{counts}     {range}");
     if console::measure_text_width(&line) <= width { vec![line] } else { vec![counts, range] }
+}
+
+/// `loaded from 2023-01-01 to 2026-01-04`, unless that is what the line above says.
+fn loaded(status: &Status) -> Option<String> {
+    let (oldest, newest) = status.loaded_span()?;
+    let (first, last) = (status.cells.first()?, status.cells.last()?);
+    let is_all = first.key == oldest.key && last.key == newest.key;
+    (!is_all).then(|| format!("loaded from {} to {}", escaped(&oldest.key), escaped(&newest.key)))
 }
 
 pub(super) fn number_of(status: &Status, state: DayState) -> u64 {

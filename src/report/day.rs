@@ -43,6 +43,8 @@ pub struct Day {
     pub is_other_definition: bool,
     /// Its history, oldest first.
     pub attempts: Vec<AttemptRecord>,
+    /// Whether its deadline has passed and it is not loaded.
+    pub is_late: bool,
     /// What a person should know beside it: why it is not due.
     pub note: Option<String>,
     /// The command that loads it.
@@ -62,8 +64,9 @@ pub fn text(days: &[Day], verbose: bool, palette: Palette) -> String {
 
 impl Day {
     fn state_word(&self, palette: Palette) -> String {
+        let late = if self.is_late { ", late" } else { "" };
         match self.state {
-            Some(state) => palette.paint(state.tone(), &format!("{} {}", state.sign(), state.word())),
+            Some(state) => palette.paint(state.tone(), &format!("{} {}{late}", state.sign(), state.word())),
             None => "not complete yet".to_owned(),
         }
     }
@@ -218,7 +221,7 @@ fn run(run_id: Option<&str>, trigger: Option<&str>) -> String {
 }
 
 /// The same for programs: `job` `interval` `state` `interval_start` `interval_end` `table` `rows`
-/// `bytes` `batches` `loaded_at` `activity` `reason` `other_definition` `note` `attempts`; times in RFC 3339.
+/// `bytes` `batches` `loaded_at` `activity` `reason` `other_definition` `late` `note` `attempts`; times in RFC 3339.
 #[must_use]
 pub fn json(day: &Day) -> Value {
     let record = day.record.as_ref();
@@ -245,5 +248,6 @@ pub fn json(day: &Day) -> Value {
         "bytes": record.and_then(|r| r.bytes), "batches": record.and_then(|r| r.batches),
         "loaded_at": record.and_then(|r| r.loaded_at).map(time), "activity": activity,
         "reason": record.and_then(|r| r.reason.clone()), "other_definition": day.is_other_definition,
+        "late": day.is_late,
         "note": day.note, "attempts": attempts })
 }

@@ -18,6 +18,14 @@
 //! | `notice` | `message` |
 //! | `view_refreshed` | `view` `elapsed_ms` `error` |
 //! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` |
+//! | `schedule_leading` | `destination` `project` |
+//! | `schedule_standing_by` | `destination` `host` `pid` `since` |
+//! | `schedule_unreachable` | `destination` `failure` |
+//! | `schedule_waiting` | `job` `due` |
+//! | `job_not_started` | `job` `failure` `wait_ms` |
+//! | `job_added` `job_changed` `job_removed` | `job` |
+//! | `file_broken` | `job` (null for the project's file) `findings` `kept` |
+//! | `file_mended` | `job` |
 //!
 //! A `failure` has `exit_code` `sqlstate` `message` `details` `hint` `attempt` `at`. An error that ends
 //! the command is the object of [`error`](super::error).
@@ -28,6 +36,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use super::View;
+use super::agenda;
 use super::board::{Board, Moment};
 use super::screen::to_stdout;
 use crate::event::{Event, Failure, IntervalId, Phase, RunStarted, Summary};
@@ -108,6 +117,7 @@ pub(super) fn object(event: &Event, moment: &Moment) -> Option<Value> {
             ("view_refreshed", fields)
         }
         Event::RunFinished(run) => ("run_finished", run_finished(run)),
+        Event::Scheduling(said) => agenda::object(said),
     };
     Some(stamped(name, moment, fields))
 }
@@ -150,7 +160,7 @@ fn run_finished(run: &Summary) -> Value {
         "elapsed_ms": millis(run.elapsed), "retry_command": run.retry_command, "interrupted": run.interrupted })
 }
 
-fn failure(failure: &Failure) -> Value {
+pub(super) fn failure(failure: &Failure) -> Value {
     json!({ "exit_code": failure.exit_code, "sqlstate": failure.sqlstate, "message": failure.message,
         "details": failure.details, "hint": failure.hint, "attempt": failure.attempt,
         "at": timestamp(failure.at) })

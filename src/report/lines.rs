@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::board::{Board, Moment, label};
 use super::paint::Palette;
 use super::screen::Screen;
-use super::{View, phrase, summary};
+use super::{View, agenda, phrase, summary};
 use crate::event::Event;
 
 /// The plain output of a run.
@@ -28,7 +28,10 @@ impl View for Lines {
         if let Event::RunStarted(_) = event {
             self.last_totals = moment.at;
         }
-        let line = line(event, board, self.palette, self.verbose);
+        let line = match event {
+            Event::Scheduling(said) => agenda::text(said, moment, self.palette),
+            event => line(event, board, self.palette, self.verbose),
+        };
         if !line.is_empty() {
             self.screen.print(&format!("{}  {line}", moment.wall.format("%H:%M:%S")));
         }
@@ -88,8 +91,11 @@ pub(super) struct Quiet {
 }
 
 impl View for Quiet {
-    fn event(&mut self, event: &Event, board: &Board, _: &Moment) {
+    fn event(&mut self, event: &Event, board: &Board, moment: &Moment) {
         let text = match event {
+            Event::Scheduling(said) if !self.only_failures || agenda::is_bad(said) => {
+                agenda::line(said, moment, self.palette)
+            }
             Event::RunFinished(run)
                 if self.only_failures && run.failed.is_empty() && run.not_started == 0 =>
             {

@@ -7,6 +7,7 @@
 //! work and memory stays bounded: a task counts every event on the board; a thread of
 //! its own does all the writing, gets the few events that have words, and reads the board on each tick.
 
+mod agenda;
 mod bars;
 mod board;
 pub mod calendar;
@@ -19,6 +20,7 @@ pub mod number;
 pub mod overview;
 pub mod paint;
 mod phrase;
+mod recap;
 pub mod screen;
 #[cfg(test)]
 mod story;
@@ -31,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-pub use board::Moment;
+pub use board::{Moment, Span};
 pub use paint::{Palette, Tone};
 pub use screen::Screen;
 
@@ -100,6 +102,15 @@ impl Output {
         }
     }
 
+    /// Writes what came of several jobs, a line for each; only of those that failed, if nothing else is
+    /// wanted.
+    pub fn recap(&self, runs: &[crate::event::Summary], elapsed: Duration) {
+        let only_failures = self.progress == Progress::Failures;
+        if self.progress != Progress::None {
+            self.screen.print(&recap::text(runs, elapsed, only_failures, self.err));
+        }
+    }
+
     /// Columns of the terminal.
     #[must_use]
     pub fn width(&self) -> usize {
@@ -140,7 +151,13 @@ impl Reporter {
     /// With `shutdown` the bars say that a stop was asked for.
     #[must_use]
     pub fn start(output: &Output, events: EventReceiver, shutdown: Option<Shutdown>) -> Self {
-        let board = Arc::new(Mutex::new(Board::default()));
+        Self::start_for(output, events, shutdown, Span::One)
+    }
+
+    /// Starts in the same way for the jobs that are to come.
+    #[must_use]
+    pub fn start_for(output: &Output, events: EventReceiver, shutdown: Option<Shutdown>, span: Span) -> Self {
+        let board = Arc::new(Mutex::new(Board::new(span)));
         let (tx, rx) = std::sync::mpsc::channel();
         let start = Instant::now();
         let views = views(output, shutdown);

@@ -49,16 +49,25 @@ pub fn text(lines: &[Line], palette: Palette) -> String {
     for state in STATES {
         head.push_str(&format!("  {:>6}", state.word()));
     }
+    let has_deadlines = lines.iter().any(|line| line.status.deadline.is_some());
+    if has_deadlines {
+        head.push_str(&format!("  {:>6}", "late"));
+    }
     head.push_str(&format!("  {:newest_width$}  next complete", "newest loaded"));
     let mut text = format!("{}\n", palette.paint(Tone::Strong, &head));
     for line in lines {
-        text.push_str(row(line, (job_width, newest_width), palette).trim_end());
+        text.push_str(row(line, (job_width, newest_width), has_deadlines, palette).trim_end());
         text.push('\n');
     }
     text
 }
 
-fn row(line: &Line, (job_width, newest_width): (usize, usize), palette: Palette) -> String {
+fn row(
+    line: &Line,
+    (job_width, newest_width): (usize, usize),
+    has_deadlines: bool,
+    palette: Palette,
+) -> String {
     let job = escaped(&line.status.job);
     if let Some(error) = &line.error {
         return format!("{} {job:job_width$}  {}", palette.paint(Tone::Bad, "?"), escaped(error));
@@ -71,6 +80,11 @@ fn row(line: &Line, (job_width, newest_width): (usize, usize), palette: Palette)
         let tone = if number > 0 && state != DayState::Loaded { state.tone() } else { Tone::Plain };
         row.push_str(&format!("  {}", palette.paint(tone, &format!("{:>width$}", grouped(number)))));
     }
+    if has_deadlines {
+        let late = line.status.late();
+        let tone = if late > 0 { Tone::Bad } else { Tone::Plain };
+        row.push_str(&format!("  {}", palette.paint(tone, &format!("{:>6}", grouped(late)))));
+    }
     let newest = escaped(line.newest.as_deref().unwrap_or("-"));
     let next = line.next.as_ref().map_or_else(|| "-".to_owned(), minute_text);
     row.push_str(&format!("  {newest:newest_width$}  {next}"));
@@ -78,13 +92,14 @@ fn row(line: &Line, (job_width, newest_width): (usize, usize), palette: Palette)
 }
 
 /// The same for programs, an object per job: `job` `source` `destination` `into` `interval` `timezone`
-/// `counts` (per state) `newest` `next_complete` `error`.
+/// `counts` (per state) `late` `oldest_loaded` `newest` `next_complete` `error`.
 #[must_use]
 pub fn json(line: &Line) -> Value {
     let Line { status, newest, next, error } = line;
     json!({ "job": status.job, "source": status.source, "destination": status.destination,
         "into": status.into, "interval": status.interval, "timezone": status.timezone,
-        "counts": counts_json(status), "newest": newest, "next_complete": next.map(|at| at.to_rfc3339()), "error": error })
+        "counts": counts_json(status), "late": status.late(),
+        "oldest_loaded": status.loaded_span().map(|(oldest, _)| &oldest.key), "newest": newest, "next_complete": next.map(|at| at.to_rfc3339()), "error": error })
 }
 
 #[cfg(test)]
@@ -102,6 +117,7 @@ mod tests {
             state: *state,
             rows: None,
             note: None,
+            late: false,
         };
         let cells = states.iter().enumerate().map(cell).collect();
         let status = Status { job: job.into(), interval: "day".into(), cells, ..Status::default() };

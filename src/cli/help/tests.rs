@@ -38,9 +38,11 @@ fn the_first_screen() {
             check     Test configuration, connections, rights and types
     Load    run       Load what is due, or the dates given
             backfill  Load a range of dates in parallel; again = resume
+            schedule  Run for ever: load what is due, when it is due
             plan      What run or backfill would do, and why
     Look    status    Calendar of days; one day's error and tries
             mark      Override a day's state, with a reason
+    Views   views     Status, plan, apply, refresh
 
       pgtide copy public.users -s "$SRC" -d "$DST"
       pgtide run users --date 2026-01-05
@@ -71,9 +73,11 @@ fn help_at_80_columns() {
             check        Test configuration, connections, rights and types
     Load    run          Load what is due, or the dates given
             backfill     Load a range of dates in parallel; again = resume
+            schedule     Run for ever: load what is due, when it is due
             plan         What run or backfill would do, and why
     Look    status       Calendar of days; one day's error and tries
             mark         Override a day's state, with a reason
+    Views   views        Status, plan, apply, refresh
     More    completions  Print a script that completes commands for a shell
             man          Print the manual page
             help         Show the help of a command, or the exit codes

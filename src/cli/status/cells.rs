@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use chrono_tz::Tz;
 
 use crate::config::job::{Catchup, Job};
@@ -31,6 +31,7 @@ pub(super) fn header(job: &Job, now: DateTime<Utc>) -> Status {
         interval: calendar.map(|c| c.unit.to_string()).unwrap_or_default(),
         timezone: calendar.map(|c| c.timezone.name().to_owned()).unwrap_or_default(),
         schedule: job.schedule.as_ref().map(ToString::to_string),
+        deadline: job.deadline,
         grain: match calendar.map(|c| c.unit) {
             Some(Unit::Week) => Grain::Week,
             Some(Unit::Month) => Grain::Month,
@@ -58,6 +59,7 @@ pub(super) fn status(job: &Job, snapshot: Option<&Snapshot>, now: DateTime<Utc>)
     let cell = |(interval, record): &(DataInterval, Option<&IntervalRecord>)| Cell {
         key: record.map_or_else(|| calendar.key(interval), |record| record.key.clone()),
         date: calendar.execution_date(interval),
+        late: is_late(job, interval, state(*record), now),
         ..cell(*record, job.timezone)
     };
     status.cells = intervals.iter().map(cell).collect();
@@ -126,7 +128,25 @@ fn cell(record: Option<&IntervalRecord>, timezone: Tz) -> Cell {
         state,
         rows: rows.map(i64::unsigned_abs),
         note: record.and_then(|record| note(record, state, timezone)),
+        late: false,
     }
+}
+
+/// An interval of a state, as far as it matters whether it is late.
+pub(super) fn of_interval(job: &Job, interval: &DataInterval, state: DayState, now: DateTime<Utc>) -> Cell {
+    let late = job.calendar.is_some() && is_late(job, interval, state, now);
+    Cell { key: String::new(), date: chrono::NaiveDate::default(), state, rows: None, note: None, late }
+}
+
+/// Whether an interval that is due is not loaded though its deadline has passed.
+fn is_late(job: &Job, interval: &DataInterval, state: DayState, now: DateTime<Utc>) -> bool {
+    let deadline = job.deadline.and_then(|deadline| TimeDelta::from_std(deadline).ok());
+    let until = deadline.and_then(|deadline| interval.end.checked_add_signed(deadline));
+    let is_open = match state {
+        DayState::Missing | DayState::Failed | DayState::Interrupted | DayState::Running => true,
+        DayState::Loaded | DayState::Stale | DayState::Skipped => false,
+    };
+    is_open && until.is_some_and(|until| now > until)
 }
 
 /// What is wrong, in one line.

@@ -2,13 +2,13 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Open, Shown, cells, wants_attention};
+use super::{Open, Shown, cells};
 use crate::cli::Context;
 use crate::config::job::Job;
 use crate::config::project::Project;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exit;
-use crate::ledger::IntervalRecord;
+use crate::interval::DataInterval;
+use crate::ledger::{AttemptRecord, IntervalRecord, Ledger};
 use crate::plan::{self, Action, Dates, Planned};
 use crate::report::Format;
 use crate::report::calendar::DayState;
@@ -24,12 +24,12 @@ pub(super) async fn show(context: &Context, project: &Project, name: &str, date:
         days.push(look(&job, &open, planned).await?);
     }
     let output = &context.output;
-    match output.format {
-        Format::Text => output.print(&day::text(&days, output.verbose, output.out)),
-        Format::Json => days.iter().for_each(|day| output.print(&format!("{}\n", day::json(day)))),
-    }
-    let attention = days.iter().filter_map(|day| day.state).any(wants_attention);
-    Ok(Shown { code: exit::DONE, wants_attention: attention })
+    let text = match output.format {
+        Format::Text => day::text(&days, output.verbose, output.out),
+        Format::Json => days.iter().map(|day| format!("{}\n", day::json(day))).collect(),
+    };
+    let wants_attention = days.iter().any(|day| wants_attention(day, &job));
+    Ok(Shown { text, wants_attention, ..Shown::default() })
 }
 
 /// The intervals that are named, whatever the ledger says.
@@ -46,9 +46,10 @@ async fn look(job: &Job, open: &Open, planned: &Planned) -> Result<Day> {
     let interval = planned.interval;
     let (record, attempts) = match &open.ledger {
         Some(ledger) => {
-            let found = ledger.snapshot(&open.session, &job.name, Some(interval)).await?.intervals;
+            let was = job.was.as_deref();
+            let found = ledger.history(&open.session, &job.name, was, Some(interval)).await?.intervals;
             let record = found.into_iter().find(|record| record.interval == interval);
-            (record, ledger.attempts(&open.session, &job.name, interval).await?)
+            (record, attempts(job, open, ledger, interval).await?)
         }
         None => (None, Vec::new()),
     };
@@ -65,12 +66,32 @@ async fn look(job: &Job, open: &Open, planned: &Planned) -> Result<Day> {
         timezone: job.timezone,
         table: format!("{} {}", job.destination, job.into),
         is_other_definition: record.as_ref().is_some_and(|r| cells::is_other_definition(&hash, r)),
+        is_late: state.is_some_and(|state| cells::of_interval(job, &interval, state, Utc::now()).late),
         note: note(planned, record.as_ref()),
         command: command(job, planned, state),
         state,
         record,
         attempts,
     })
+}
+
+/// The tries of an interval; of its job's old name, as long as nothing was carried over.
+async fn attempts(
+    job: &Job,
+    open: &Open,
+    ledger: &Ledger,
+    interval: DataInterval,
+) -> Result<Vec<AttemptRecord>> {
+    let found = ledger.attempts(&open.session, &job.name, interval).await?;
+    match job.was.as_ref().filter(|_| found.is_empty()) {
+        Some(was) => ledger.attempts(&open.session, was, interval).await,
+        None => Ok(found),
+    }
+}
+
+fn wants_attention(day: &Day, job: &Job) -> bool {
+    let cell = |state| cells::of_interval(job, &day.interval, state, Utc::now());
+    day.state.is_some_and(|state| cell(state).wants_attention(job.deadline.is_some()))
 }
 
 /// Why it is not due; what the plan says of an unknown interval that is due is what its state says.

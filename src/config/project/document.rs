@@ -27,6 +27,8 @@ pub(super) struct Document {
     pub(super) ledger_schema: Option<String>,
     pub(super) views_dir: Option<String>,
     pub(super) jobs_dir: Option<String>,
+    /// What the project calls itself.
+    pub(super) name: Option<String>,
     /// Intervals at once over all jobs and machines.
     pub(super) parallelism: Option<usize>,
     /// Slots of each named pool.
@@ -88,9 +90,10 @@ impl Document {
         document.pools = read_pools(&pools, shown, &mut findings);
         let mut reader = Reader::new(shown, vec![&root]);
         document.jobs_dir = reader.text("jobs");
+        document.name = reader.text("name");
         document.parallelism = reader.integer("parallelism", SLOTS).and_then(|n| usize::try_from(n).ok());
         findings.extend(reader.finish());
-        let own = ["jobs", "parallelism"];
+        let own = ["jobs", "name", "parallelism"];
         let known = [&["connections", "defaults", "pools", "views", "ledger"][..], &own].concat();
         let others = root.entries.iter().filter(|(key, _)| !own.contains(&key.as_str()));
         findings.extend(others.map(|(key, (place, _))| top_level_key(key, place, &known)));

@@ -47,6 +47,13 @@ impl Project {
         if findings.is_empty() { Ok(jobs) } else { Err(to_error(findings)) }
     }
 
+    /// Reads every job apart from the others, in the order of names.
+    #[must_use]
+    pub fn each_job(&self) -> Vec<(String, Result<Job>)> {
+        let files = self.job_files().into_iter();
+        files.map(|(name, path)| (name.clone(), self.read_job(&name, path).map_err(to_error))).collect()
+    }
+
     /// Makes the job of a one-off copy, with the settings of `[defaults]` and the command line.
     ///
     /// # Errors
@@ -88,7 +95,13 @@ impl Project {
         }
         let defaults = &self.document.defaults;
         let file = JobFile { name, path: &path, own: &own, defaults, root: &self.root, env: &self.env };
-        parse::read(&file).and_then(|job| self.overridden(job).map_err(|finding| vec![finding]))
+        let job = parse::read(&file)?;
+        if let Some(was) = job.was.as_ref().filter(|was| self.job_files().contains_key(*was)) {
+            let place = own.entries.get("was").map(|(place, _)| place.clone());
+            let message = format!("`{was}` has a file of its own: remove that one, or this key");
+            return Err(vec![Finding { place, key: Some("was".to_owned()), message }]);
+        }
+        self.overridden(job).map_err(|finding| vec![finding])
     }
 
     /// Applies the command line. A place there is known as `source` or `destination` from then on.

@@ -6,7 +6,7 @@ use chrono::NaiveDate;
 
 use super::{Cell, DayState, Grain, Status};
 use crate::report::number::grouped;
-use crate::report::paint::{Palette, escaped};
+use crate::report::paint::{Palette, Tone, escaped};
 use crate::report::phrase::columns;
 
 /// Findings listed below the calendar.
@@ -14,6 +14,21 @@ const MOST_FINDINGS: usize = 12;
 
 /// What is wrong, newest first, neighbours in one, each with the command that mends it.
 pub(super) fn lines(status: &Status, width: usize, palette: Palette) -> Vec<String> {
+    let mut groups = groups(status);
+    groups.reverse();
+    // What most wants attention first; within it the newest.
+    groups.sort_by_key(|group| Reverse(group[0].state));
+    let mut lines: Vec<_> =
+        groups.iter().take(MOST_FINDINGS).flat_map(|group| finding(status, group, width, palette)).collect();
+    if groups.len() > MOST_FINDINGS {
+        let more = groups.len() - MOST_FINDINGS;
+        lines.push(format!("  + {more} more: pgtide status {} --output json", escaped(&status.job)));
+    }
+    lines
+}
+
+/// Neighbours of one state, for one reason; without those that are as they should be.
+fn groups(status: &Status) -> Vec<Vec<&Cell>> {
     let mut groups: Vec<Vec<&Cell>> = Vec::new();
     let mut last_index = None;
     for (index, cell) in status.cells.iter().enumerate() {
@@ -27,16 +42,13 @@ pub(super) fn lines(status: &Status, width: usize, palette: Palette) -> Vec<Stri
             _ => groups.push(vec![cell]),
         }
     }
-    groups.reverse();
-    // What most wants attention first; within it the newest.
-    groups.sort_by_key(|group| Reverse(group[0].state));
-    let mut lines: Vec<_> =
-        groups.iter().take(MOST_FINDINGS).flat_map(|group| finding(status, group, width, palette)).collect();
-    if groups.len() > MOST_FINDINGS {
-        let more = groups.len() - MOST_FINDINGS;
-        lines.push(format!("  + {more} more: pgtide status {} --output json", escaped(&status.job)));
-    }
-    lines
+    groups
+}
+
+/// Stretches of time in which nothing is loaded, oldest first.
+pub(super) fn gaps(status: &Status) -> Vec<Vec<&Cell>> {
+    let gaps = status.cells.chunk_by(|one, other| one.state == other.state);
+    gaps.filter(|gap| gap[0].state == DayState::Missing).map(|gap| gap.iter().collect()).collect()
 }
 
 /// The one line of a table that is loaded whole, and what mends it.
@@ -56,7 +68,7 @@ pub(super) fn whole(status: &Status, cell: &Cell, palette: Palette) -> Vec<Strin
 }
 
 fn says_the_same(one: &Cell, other: &Cell) -> bool {
-    one.state == other.state && one.note == other.note
+    one.state == other.state && one.note == other.note && one.late == other.late
 }
 
 fn finding(status: &Status, group: &[&Cell], width: usize, palette: Palette) -> Vec<String> {
@@ -74,7 +86,9 @@ fn finding(status: &Status, group: &[&Cell], width: usize, palette: Palette) -> 
         DayState::Interrupted => "the run that loaded it died; the next takes it over",
         other => other.word(),
     });
-    let line = columns([&*format!("{} {keys}", palette.paint(state.tone(), state.sign())), &escaped(note)]);
+    let sign = palette.paint(state.tone(), state.sign());
+    let late = if first.late { palette.paint(Tone::Bad, "late") } else { String::new() };
+    let line = columns([&*format!("{sign} {keys}"), &late, &escaped(note)]);
     let command = command(&escaped(&status.job), state, &dates(status.grain, first.date, last.date));
     // The whole message is in `status --date`.
     let mut lines = vec![console::truncate_str(&line, width, "...").into_owned()];

@@ -153,11 +153,41 @@ pub(super) fn years(status: &Status, palette: Palette) -> Vec<String> {
     let mut rows: BTreeMap<i32, BTreeMap<u32, DayState>> = BTreeMap::new();
     for cell in &status.cells {
         let (year, column) = place(cell);
-        rows.entry(year).or_default().insert(column, cell.state);
+        let state = rows.entry(year).or_default().entry(column).or_insert(cell.state);
+        *state = cell.state.max(*state);
     }
-    let (head, step): (Vec<_>, _) = match status.grain {
-        Grain::Month => ("JFMAMJJASOND".chars().map(|c| format!("  {c}")).collect(), 3),
-        _ => (vec!["1        10        20        30        40        50".into()], 1),
+    let mut lines = grid(&rows, status.grain == Grain::Week, palette);
+    let legend: Vec<_> = DayState::ALL
+        .iter()
+        .map(|state| format!("{} {}", palette.paint(state.tone(), state.sign()), state.word()))
+        .collect();
+    lines.push(String::new());
+    lines.push(format!("  {}", columns(legend.iter().map(String::as_str))));
+    lines
+}
+
+/// What is older than the days that are drawn, a sign for each month: what most wants attention in it.
+pub(super) fn months_before(status: &Status, palette: Palette) -> Vec<String> {
+    let Some(until) = status.draw_from.map(monday) else { return Vec::new() };
+    let from = status.months_from.unwrap_or(NaiveDate::MIN);
+    let mut rows: BTreeMap<i32, BTreeMap<u32, DayState>> = BTreeMap::new();
+    for cell in status.cells.iter().filter(|cell| from <= cell.date && cell.date < until) {
+        let state = rows.entry(cell.date.year()).or_default().entry(cell.date.month0()).or_insert(cell.state);
+        *state = cell.state.max(*state);
+    }
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let mut lines = grid(&rows, false, palette);
+    lines.push(String::new());
+    lines
+}
+
+/// One row per year, the newest first.
+fn grid(rows: &BTreeMap<i32, BTreeMap<u32, DayState>>, by_week: bool, palette: Palette) -> Vec<String> {
+    let (head, step): (Vec<_>, _) = match by_week {
+        false => ("JFMAMJJASOND".chars().map(|c| format!("  {c}")).collect(), 3),
+        true => (vec!["1        10        20        30        40        50".into()], 1),
     };
     let start = if step == 1 { "        " } else { "      " };
     let mut lines = vec![format!("{start}{}", head.concat())];
@@ -170,11 +200,5 @@ pub(super) fn years(status: &Status, palette: Palette) -> Vec<String> {
             .collect();
         lines.push(format!("  {year}{}{signs}", if step == 1 { "  " } else { "" }));
     }
-    let legend: Vec<_> = DayState::ALL
-        .iter()
-        .map(|state| format!("{} {}", palette.paint(state.tone(), state.sign()), state.word()))
-        .collect();
-    lines.push(String::new());
-    lines.push(format!("  {}", columns(legend.iter().map(String::as_str))));
     lines
 }

@@ -18,9 +18,11 @@ fn orders(from: &str) -> Status {
         interval: "day".into(),
         timezone: "America/New_York".into(),
         schedule: Some("0 3 * * *".into()),
+        deadline: None,
         grain: Grain::Day,
         cells: Vec::new(),
         draw_from: Some(date("2025-11-03")),
+        months_from: None,
         draw_to: None,
         today: date("2026-01-06"),
         footer: vec![
@@ -36,6 +38,7 @@ fn orders(from: &str) -> Status {
             state: DayState::Loaded,
             rows: Some(rows),
             note: None,
+            late: false,
         });
     }
     set(
@@ -69,6 +72,12 @@ fn the_calendar_at_80_columns() {
     assert_snapshot!(shown(&orders("2023-01-01"), 80), @"
     orders  source -> warehouse mart.orders  day  America/New_York  0 3 * * *
     1,098 loaded  1 failed  1 missing  1 stale     2023-01-01 .. 2026-01-05
+    loaded from 2023-01-01 to 2026-01-04
+
+            J  F  M  A  M  J  J  A  S  O  N  D
+      2025  #  #  #  #  #  #  #  #  #  #  #
+      2024  #  #  #  #  #  #  #  #  #  #  #  #
+      2023  #  #  #  #  #  #  #  #  #  #  #  #
 
           Nov         Dec            Jan
            3 10 17 24  1  8 15 22 29  5
@@ -98,6 +107,12 @@ fn half_a_year_is_two_blocks_at_80_columns() {
     assert_snapshot!(shown(&status, 80), @"
     orders  source -> warehouse mart.orders  day  America/New_York  0 3 * * *
     1,098 loaded  1 failed  1 missing  1 stale     2023-01-01 .. 2026-01-05
+    loaded from 2023-01-01 to 2026-01-04
+
+            J  F  M  A  M  J  J  A  S  O  N  D
+      2025  #  #  #  #  #  #  #
+      2024  #  #  #  #  #  #  #  #  #  #  #  #
+      2023  #  #  #  #  #  #  #  #  #  #  #  #
 
           Jul      Aug         Sep            Oct
           14 21 28  4 11 18 25  1  8 15 22 29  6
@@ -143,6 +158,7 @@ fn a_year_is_one_block_at_160_columns_and_a_bit() {
     assert_snapshot!(shown(&status, 160), @"
     orders  source -> warehouse mart.orders  day  America/New_York  0 3 * * *
     257 loaded  1 failed  4 missing  1 stale  1 running  1 interrupted  1 skipped     2025-04-15 .. 2026-01-05
+    loaded from 2025-04-15 to 2026-01-04
 
           Apr      May         Jun            Jul         Aug         Sep            Oct         Nov         Dec            Jan
           14 21 28  5 12 19 26  2  9 16 23 30  7 14 21 28  4 11 18 25  1  8 15 22 29  6 13 20 27  3 10 17 24  1  8 15 22 29  5
@@ -217,6 +233,7 @@ fn hours_show_the_worst_of_their_day_and_the_sum_of_its_rows() {
         state,
         rows,
         note: None,
+        late: false,
     };
     let cells = [
         cell(0, DayState::Loaded, Some(3)),
@@ -240,11 +257,13 @@ fn months_stand_in_a_row_per_year() {
             state,
             rows: Some(1),
             note: None,
+            late: false,
         });
     }
     assert_snapshot!(shown(&status, 80), @"
     orders  source -> warehouse mart.orders  month  America/New_York  0 3 * * *
     22 loaded  1 missing     2024-01 .. 2025-11
+    loaded from 2024-01 to 2025-10
 
             J  F  M  A  M  J  J  A  S  O  N  D
       2025  #  #  #  #  #  #  #  #  #  #  .
@@ -264,7 +283,14 @@ fn weeks_stand_in_a_row_per_year() {
     status.cells.clear();
     for week in date("2024-11-04").iter_weeks().take(60) {
         let key = week.format("%G-W%V").to_string();
-        status.cells.push(Cell { key, date: week, state: DayState::Loaded, rows: Some(1), note: None });
+        status.cells.push(Cell {
+            key,
+            date: week,
+            state: DayState::Loaded,
+            rows: Some(1),
+            note: None,
+            late: false,
+        });
     }
     assert_snapshot!(shown(&status, 80), @"
     orders  source -> warehouse mart.orders  week  America/New_York  0 3 * * *
@@ -299,6 +325,53 @@ fn colour_marks_states_and_changes_no_column() {
 fn the_json_form_counts_states_and_lists_intervals() {
     let object = json(&orders("2026-01-04"));
     assert_snapshot!(object.to_string(), @r#"
-    {"job":"orders","source":"source","destination":"warehouse","into":"mart.orders","interval":"day","timezone":"America/New_York","schedule":"0 3 * * *","counts":{"failed":1,"interrupted":0,"loaded":1,"missing":0,"running":0,"skipped":0,"stale":0},"intervals":[{"interval":"2026-01-04","date":"2026-01-04","state":"loaded","rows":311000,"note":null},{"interval":"2026-01-05","date":"2026-01-05","state":"failed","rows":null,"note":"03:00  types differ: discount numeric(12,4) into integer"}]}
+    {"job":"orders","source":"source","destination":"warehouse","into":"mart.orders","interval":"day","timezone":"America/New_York","schedule":"0 3 * * *","deadline_s":null,"counts":{"failed":1,"interrupted":0,"loaded":1,"missing":0,"running":0,"skipped":0,"stale":0},"late":0,"oldest_loaded":"2026-01-04","newest_loaded":"2026-01-04","gaps":[],"intervals":[{"interval":"2026-01-04","date":"2026-01-04","state":"loaded","rows":311000,"late":false,"note":null},{"interval":"2026-01-05","date":"2026-01-05","state":"failed","rows":null,"late":false,"note":"03:00  types differ: discount numeric(12,4) into integer"}]}
     "#);
+}
+
+#[test]
+fn what_is_late_is_counted_and_said_beside_its_finding() {
+    let mut status = Status { deadline: Some(Duration::from_secs(21_600)), ..orders("2025-12-01") };
+    let missing = status.cells.iter_mut().find(|cell| cell.key == "2025-12-20").unwrap();
+    missing.late = true;
+    let text = shown(&status, 80);
+    assert!(text.contains("1 missing  1 stale  1 late"), "{text}");
+    assert!(text.contains("\n. 2025-12-20  late  never loaded\n"), "{text}");
+    assert_eq!((&json(&status)["late"], &json(&status)["deadline_s"]), (&1.into(), &21_600.into()));
+}
+
+#[test]
+fn what_has_a_deadline_may_be_missing_until_then() {
+    let cell = |state, late| Cell { state, late, ..orders("2026-01-05").cells[0].clone() };
+    assert!(cell(DayState::Missing, false).wants_attention(false), "no deadline: at once");
+    assert!(!cell(DayState::Missing, false).wants_attention(true));
+    assert!(cell(DayState::Missing, true).wants_attention(true));
+    assert!(
+        cell(DayState::Running, true).wants_attention(true)
+            && !cell(DayState::Running, false).wants_attention(true)
+    );
+    assert!(cell(DayState::Failed, false).wants_attention(true));
+    assert!(!cell(DayState::Loaded, false).wants_attention(true));
+}
+
+#[test]
+fn gaps_are_stretches_without_a_load() {
+    let mut status = orders("2025-12-01");
+    for day in ["2025-12-19", "2025-12-20", "2025-12-28"] {
+        set(&mut status, day, DayState::Missing, None);
+    }
+    let gaps = serde_json::json!([
+        { "first": "2025-12-19", "last": "2025-12-20", "intervals": 2 },
+        { "first": "2025-12-28", "last": "2025-12-28", "intervals": 1 },
+    ]);
+    assert_eq!(json(&status)["gaps"], gaps);
+}
+
+#[test]
+fn ten_years_are_a_line_each_and_the_newest_weeks_day_by_day() {
+    let mut status = orders("2016-01-01");
+    status.draw(Some(date("2016-01-01")), 80);
+    let text = shown(&status, 80);
+    assert!(text.contains("\n  2016  #  #  #  #  #  #  #  #  #  #  #  #\n"), "{text}");
+    assert!(text.lines().count() < 60, "{text}");
 }
