@@ -5,7 +5,7 @@
 //! printed once, by `main`.
 
 pub mod args;
-mod backfill;
+pub mod backfill;
 mod check;
 mod completions;
 mod copy;

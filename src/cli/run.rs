@@ -1,5 +1,7 @@
 //! `pgtide run`: what is due and missing, or the dates given.
 
+use chrono::Utc;
+
 use super::args::RunArgs;
 use super::loading::{self, Task};
 use super::{Context, plan};
@@ -31,6 +33,7 @@ pub(super) async fn start(
 pub(super) fn tasks(args: &RunArgs, project: &Project) -> Result<Vec<Task>> {
     let jobs = loading::some(loading::jobs(project, &args.jobs)?, project.root())?;
     let dates = args.dates.to_dates();
+    let now = Utc::now();
     let task = |job: Job| Task {
         request: Request {
             dates: dates.clone(),
@@ -40,7 +43,7 @@ pub(super) fn tasks(args: &RunArgs, project: &Project) -> Result<Vec<Task>> {
             backwards: false,
             definition_hash: job.definition_hash(),
         },
-        options: loading::options(&args.load),
+        options: loading::options(&args.load, &job, now),
         job,
     };
     Ok(jobs.into_iter().map(task).collect())

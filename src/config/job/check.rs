@@ -71,13 +71,10 @@ fn check_commit(job: &Job, mode: LoadMode, r: &mut Reader<'_>) {
 }
 
 /// Keys that are read and checked, and that nothing acts on in this release: silence would be a lie.
-const NOT_BUILT: [&str; 11] = [
+const NOT_BUILT: [&str; 8] = [
     "create_partitions",
     "lookback",
     "depends_on_past",
-    "pool",
-    "pool_slots",
-    "priority_weight",
     "was",
     "schedule_timezone",
     "deadline",
