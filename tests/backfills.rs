@@ -260,6 +260,53 @@ async fn what_cannot_be_meant_is_refused_with_what_is_there() {
     }
     let output = project.pgtide("backfill cancel events/1").run().await.expect(2);
     assert!(output.stderr.contains("events/1 is done: it cannot be cancelled"), "{}", output.stderr);
-    let output = project.pgtide("backfill resume events/1").run().await.expect(2);
-    assert!(output.stderr.contains("events/1 is done"), "{}", output.stderr);
+    let output = project.pgtide("backfill resume events/1").run().await.expect(0);
+    assert!(output.stderr.contains("nothing to do  events/1"), "{}", output.stderr);
+}
+
+/// Backfills of other dates, and a run beside them: a day is loaded by whoever comes first.
+#[tokio::test]
+async fn backfills_that_overlap_meet_in_the_ledger() {
+    let project = project("backfill_overlap", "").await;
+    let runs = ["--from-date 2026-01-01 --to-date 2026-01-08", "--from-date 2026-01-05 --to-date 2026-01-12"]
+        .map(|dates| project.pgtide(&format!("backfill events {dates} --parallel 2")).spawn());
+    let due = project.pgtide("run events --date 2026-01-06").run().await;
+    assert!([0, 75].contains(&due.code), "{}: {}", due.code, due.stderr);
+    for run in runs {
+        run.finish().await.expect(0);
+    }
+    events::assert_loaded(&project).await;
+    assert_eq!((state(&project).await, loads(&project).await), ("1 done, 2 done".into(), "12 of 12".into()));
+}
+
+/// A missing table stays missing; a session that is gone is opened again.
+#[tokio::test]
+async fn a_failure_is_tried_again_by_its_kind() {
+    let keys = "retries = 3\nretry_delay = \"100ms\"";
+    let project = project("backfill_retries", keys).await;
+    let broken = "alter table public.events rename to rows;
+        create function public.missing() returns integer language plpgsql as
+            $$ begin return (select count(*) from public.nowhere); end $$;
+        create view public.events as
+            select id, at, case when id = 4 then body || public.missing() else body end as body from public.rows";
+    project.source.exec(broken).await;
+    let output = project.pgtide(TWELVE).run().await.expect(1);
+    for part in ["11 of 12 loaded, 1 failed", "x 2026-01-05", "public.nowhere", "42P01"] {
+        assert!(output.stderr.contains(part), "{part:?} is not in\n{}", output.stderr);
+    }
+    let history = "select string_agg(outcome || ' ' || coalesce(error_code, ''), ', ' order by a.id)
+                   from pgtide.attempt a join pgtide.interval i on i.id = interval_id where key = '2026-01-05'";
+    assert_eq!(project.destination.scalar(history).await, "failed 42P01", "it was tried once");
+
+    project.source.exec("create table public.nowhere ()").await;
+    let resumed = project.pgtide("backfill resume events/1 --max-rate 200").spawn();
+    let ended = "select count(pg_terminate_backend(pid)) from pg_stat_activity
+                 where datname = current_database() and query like '/* pgtide job=events%'";
+    until("the session that reads was ended", || async { project.source.scalar(ended).await == "1" }).await;
+    resumed.stderr_contains("next try in").await;
+    resumed.finish().await.expect(0);
+    let history = project.destination.scalar(history).await;
+    let outcomes: Vec<_> = history.split(", ").map(|one| one.split(' ').next().unwrap()).collect();
+    assert_eq!(outcomes, ["failed", "failed", "loaded"], "{history}");
+    assert_eq!(state(&project).await, "1 done");
 }

@@ -37,7 +37,7 @@ impl Engine {
     /// Finds the backfill that the run is to work on, if it is there.
     ///
     /// # Errors
-    /// `Locked`, if it is paused; `Usage`, if it is over.
+    /// `Locked`, if it is paused; `Usage`, if it was cancelled.
     pub(super) async fn find_backfill(
         &self,
         ledger: Option<&Ledger>,
@@ -116,14 +116,13 @@ fn refuse_idle(backfill: &Backfill) -> Result<()> {
     let label = backfill.label();
     let by = format!("{} at {} UTC", backfill.changed_by, backfill.changed_at.format("%Y-%m-%d %H:%M"));
     match backfill.state {
-        BackfillState::Running => Ok(()),
+        BackfillState::Running | BackfillState::Done => Ok(()),
         BackfillState::Paused => Err(Error::new(ErrorKind::Locked, format!("{label} was paused by {by}"))
             .with_hint(format!("pgtide backfill resume {label}"))),
         BackfillState::Cancelled => {
             Err(Error::new(ErrorKind::Usage, format!("{label} was cancelled by {by}"))
                 .with_hint(format!("pgtide backfill {} with the dates makes a new one", backfill.job)))
         }
-        BackfillState::Done => Err(Error::new(ErrorKind::Usage, format!("{label} is done since {by}"))),
     }
 }
 

@@ -13,7 +13,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exit;
 use crate::ledger::{Backfill, BackfillState};
 use crate::report::Format;
-use crate::report::number::counted;
 
 /// `backfill pause`, `backfill cancel`.
 #[derive(Debug, Args)]
@@ -72,6 +71,10 @@ async fn set(context: &Context, id: &BackfillId, state: BackfillState) -> Result
         return Ok(found);
     }
     let now = open.ledger.backfill_state(&open.session, found.id).await?.unwrap_or(found.state);
+    // Whoever comes last finds nothing left to do, which is no mistake.
+    if (state, now) == (BackfillState::Running, BackfillState::Done) {
+        return Ok(found);
+    }
     let word = match state {
         BackfillState::Running => "resumed",
         BackfillState::Paused => "paused",
@@ -94,10 +97,6 @@ pub(super) async fn resume(args: ResumeArgs, context: &Context) -> anyhow::Resul
     let load = settings::merged(args.load, &found.settings);
     let project = loading::project(context, Some(&load))?;
     let job = project.job(&found.job)?;
-    if context.output.format == Format::Text && found.state == BackfillState::Paused && !load.dry_run {
-        let left = counted(found.keys.len() as u64, "interval");
-        tracing::info!("{} is running again: {left}", found.label());
-    }
     let task = task_of(&found, &load, job);
     run::start(context, &project, vec![task], load.dry_run).await
 }
