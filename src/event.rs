@@ -96,6 +96,21 @@ pub struct RunStarted {
     pub source_connections: (usize, Option<usize>),
     /// Connections that will be opened on the destination, and the cap if there is one.
     pub destination_connections: (usize, Option<usize>),
+    /// The backfill that the run works on: `orders/7`.
+    pub backfill: Option<String>,
+    /// When the run starts nothing more, as a clock in the job's zone shows it.
+    pub stop_at: Option<String>,
+}
+
+/// Why a run starts nothing more, though nothing failed and no signal came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Halt {
+    /// The time of `--stop-at` has come.
+    StopAt,
+    /// Somebody paused the backfill.
+    Paused,
+    /// Somebody cancelled the backfill.
+    Cancelled,
 }
 
 /// How one interval ended well.
@@ -182,6 +197,12 @@ pub struct Summary {
     pub retry_command: Option<String>,
     /// Whether a signal ended the run early.
     pub interrupted: bool,
+    /// The backfill that the run worked on: `orders/7`.
+    pub backfill: Option<String>,
+    /// Intervals that other processes loaded while this one worked on the same backfill.
+    pub loaded_elsewhere: usize,
+    /// Why it started nothing more.
+    pub halted: Option<Halt>,
 }
 
 /// One fact about the work.
@@ -251,6 +272,11 @@ pub enum Event {
         id: IntervalId,
         /// What came of it.
         loaded: Loaded,
+    },
+    /// Another process loaded an interval of the backfill that this one works on, too.
+    IntervalLoadedElsewhere {
+        /// Which.
+        id: IntervalId,
     },
     /// An interval's attempt was stopped; it is not done and not at fault.
     IntervalStopped {

@@ -3,7 +3,7 @@
 //! The code of a single error is [`ErrorKind::policy`](crate::error::ErrorKind::policy); the code of a
 //! run of many intervals is [`of_runs`]. A test holds both to this table.
 
-use crate::event::Summary;
+use crate::event::{Halt, Summary};
 
 /// Done, or nothing to do.
 pub const DONE: u8 = 0;
@@ -39,13 +39,16 @@ pub const EXIT_CODES: &[(u8, &str, &str)] = &[
 /// If nothing was loaded and every failure agrees, theirs; what may pass stays [`TEMPORARY`] also beside
 /// loaded intervals; else 1. [`NOTHING_TO_DO`] if
 /// nothing was loaded because nothing had to be; `main` makes it [`DONE`] unless `--skip-exit-code` asks.
+/// A run whose backfill was cancelled is [`FAILED`]: trying again by itself would begin it anew.
 /// A stop by signal is [`INTERRUPTED`]; only `main` knows which signal it was.
 #[must_use]
 pub fn of_runs(runs: &[Summary]) -> u8 {
-    let loaded = runs.iter().any(|run| run.loaded > 0);
+    let loaded = runs.iter().any(|run| run.loaded + run.loaded_elsewhere > 0);
     let mut codes = runs.iter().flat_map(|run| &run.failed).map(|(_, failure)| failure.exit_code);
     match codes.next() {
         _ if runs.iter().any(|run| run.interrupted) => INTERRUPTED,
+        // Not temporary: whoever tries again by itself would undo what a person decided.
+        _ if runs.iter().any(|run| run.halted == Some(Halt::Cancelled)) => FAILED,
         None if runs.iter().any(|run| run.not_started > 0) => TEMPORARY,
         None if loaded => DONE,
         None => NOTHING_TO_DO,
@@ -102,6 +105,15 @@ mod tests {
         assert_eq!(of_runs(&[failed_with(&[Preflight, Locked], 0)]), FAILED);
         assert_eq!(of_runs(&[failed_with(&[Preflight], 1)]), FAILED, "the rest is loaded");
         assert_eq!(of_runs(&[failed_with(&[Locked], 1)]), TEMPORARY, "another run has the rest");
+    }
+
+    #[test]
+    fn a_paused_backfill_may_be_tried_again_and_a_cancelled_one_not() {
+        let halted = |halt| Summary { halted: Some(halt), not_started: 3, ..failed_with(&[], 2) };
+        assert_eq!(of_runs(&[halted(Halt::Paused)]), TEMPORARY);
+        assert_eq!(of_runs(&[halted(Halt::StopAt)]), TEMPORARY);
+        assert_eq!(of_runs(&[halted(Halt::Cancelled)]), FAILED);
+        assert_eq!(of_runs(&[Summary { loaded_elsewhere: 5, ..failed_with(&[], 0) }]), DONE);
     }
 
     #[test]

@@ -28,6 +28,8 @@ mod ledger;
 
 /// Queries as they stand in Airflow's DAGs: rendered for their day, run as the role and zone say.
 mod airflow_query;
+/// Backfills as objects: shared by processes that die, pause and fail; each interval is loaded once.
+mod backfills;
 /// Wrong input of every kind: one clear line, the right exit code, nothing changed, no secret and no value.
 mod bad_input;
 /// Runs meet runs, signals and take-overs: one load, nothing lost, nothing in the way.
@@ -36,6 +38,8 @@ mod concurrency;
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
 mod faults;
+/// Limits over processes: never more at once, runs first, a backfill always goes on.
+mod limits;
 /// A program of the user is told how runs ended.
 mod notify;
 /// A job that has another name than before goes on where it was.

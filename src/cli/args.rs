@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use chrono::NaiveTime;
 use clap::builder::RangedU64ValueParser;
 use clap::{ArgAction, Args, ColorChoice, Parser, Subcommand, ValueEnum};
 
@@ -10,10 +11,11 @@ use super::dates::DatesArgs;
 use super::{help, quantity};
 use crate::config::connection::Secret;
 use crate::config::job::LoadMode;
+use crate::engine::Rate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
-const LOAD: &str = "Load";
+pub(super) const LOAD: &str = "Load";
 const EVERYWHERE: &str = "For every command";
 
 /// Copy Postgres to Postgres, day by day, exactly once
@@ -43,7 +45,7 @@ pub enum Command {
     /// Load what is due, or the dates given
     Run(RunArgs),
     /// Load a range of dates in parallel; again = resume
-    Backfill(BackfillArgs),
+    Backfill(super::backfill::BackfillArgs),
     /// Run for ever: load what is due, when it is due
     Schedule(ScheduleArgs),
     /// What run or backfill would do, and why
@@ -128,7 +130,7 @@ pub enum ProgressArg {
 }
 
 /// How to load.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct LoadArgs {
     /// Destination connections per interval, 1 to 16
     #[arg(long, value_name = "N", help_heading = LOAD, value_parser = RangedU64ValueParser::<usize>::new().range(1..=16))]
@@ -151,6 +153,12 @@ pub struct LoadArgs {
     /// Load the newest interval first
     #[arg(long, help_heading = LOAD)]
     pub run_backwards: bool,
+    /// Start nothing new after this time of day, in the job's zone: 07:00
+    #[arg(long, value_name = "HH:MM", help_heading = LOAD, value_parser = quantity::time_of_day)]
+    pub stop_at: Option<NaiveTime>,
+    /// The most to read in a second, in this process: 50k (rows), 20MiB (bytes)
+    #[arg(long, value_name = "ROWS|SIZE", help_heading = LOAD, value_parser = quantity::rate)]
+    pub max_rate: Option<Rate>,
     /// Show the plan and change nothing
     #[arg(long, help_heading = LOAD)]
     pub dry_run: bool,
@@ -255,24 +263,6 @@ pub struct RunArgs {
     #[arg(value_name = "JOB")]
     pub jobs: Vec<String>,
     /// Which intervals.
-    #[command(flatten)]
-    pub dates: DatesArgs,
-    /// How to load.
-    #[command(flatten)]
-    pub load: LoadArgs,
-    /// What to do with loaded ones.
-    #[command(flatten)]
-    pub again: ReloadArgs,
-}
-
-/// `backfill`.
-#[derive(Debug, Args)]
-#[command(after_help = help::BACKFILL)]
-pub struct BackfillArgs {
-    /// The job
-    #[arg(value_name = "JOB")]
-    pub job: String,
-    /// Which intervals; from the job's start_date to now without.
     #[command(flatten)]
     pub dates: DatesArgs,
     /// How to load.

@@ -1,5 +1,7 @@
 //! `pgtide copy`: tables or a query, now, without a file.
 
+use chrono::Utc;
+
 use super::args::CopyArgs;
 use super::loading::{self, Task};
 use super::{Context, run};
@@ -46,7 +48,7 @@ fn task(args: &CopyArgs, project: &Project, origin: Origin, into: &TableName) ->
         // A copy always loads: `append` again adds the rows again, as it was told to.
         force: args.load.force || mode == Some(LoadMode::Append),
         must_be_empty: mode.is_none() && job.mode == LoadMode::Replace,
-        ..loading::options(&args.load)
+        ..loading::options(&args.load, &job, Utc::now())
     };
     Ok(Task { job, request, options })
 }

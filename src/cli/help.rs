@@ -40,8 +40,17 @@ pub(super) const BACKFILL: &str = "\
 Examples:
   pgtide backfill orders --from-date 2023-01-01 --to-date 2025-12-31 --parallel 8
   pgtide backfill orders                 from the job's start_date to now
+  pgtide backfill list                   what is asked for, and how far it is
+  pgtide backfill pause orders/7
 
-Ctrl-C stops safely. The same command goes on where this one stopped.";
+Ctrl-C stops safely. The same command goes on where this one stopped; on other
+machines it takes part. Each interval is loaded once, by one of them.";
+
+/// `Usage:` of a verb with verbs of its own.
+pub(super) const BACKFILL_USAGE: &str = "\
+pgtide backfill [OPTIONS] JOB
+       pgtide backfill list [JOB]
+       pgtide backfill pause|resume|cancel ID";
 
 pub(super) const SCHEDULE: &str = "\
 Examples:

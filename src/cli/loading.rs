@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::Context;
 use super::args::LoadArgs;
+use super::stop_at::next_time_of_day;
 use crate::config::environment::Environment;
 use crate::config::job::Job;
 use crate::config::overrides::Overrides;
@@ -85,8 +86,10 @@ pub(super) fn jobs(project: &Project, names: &[String]) -> Result<Vec<Job>> {
 }
 
 /// The engine's options, as typed.
-pub(super) fn options(load: &LoadArgs) -> Options {
+pub(super) fn options(load: &LoadArgs, job: &Job, now: DateTime<Utc>) -> Options {
     Options {
+        stop_at: load.stop_at.map(|time| next_time_of_day(now, job.timezone, time)),
+        max_rate: load.max_rate,
         parallel: load.parallel,
         take_over: load.take_over,
         force: load.force,
@@ -348,7 +351,12 @@ impl<'a> Workshop<'a> {
             owner: owner(self.run_id),
             events,
             shutdown: self.context.shutdown.clone(),
-            options: Options { show_values: self.context.global.show_values, ..options },
+            options: Options {
+                show_values: self.context.global.show_values,
+                parallelism: self.project.parallelism(),
+                pool_slots: job.pool.as_deref().and_then(|pool| self.project.pool_slots(pool)),
+                ..options
+            },
         })
     }
 }

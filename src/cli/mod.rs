@@ -5,7 +5,7 @@
 //! printed once, by `main`.
 
 pub mod args;
-mod backfill;
+pub mod backfill;
 mod check;
 mod completions;
 mod copy;
@@ -24,6 +24,7 @@ mod run;
 mod schedule;
 pub mod signals;
 mod status;
+mod stop_at;
 pub mod views;
 
 use crate::error::{Error, ErrorKind};

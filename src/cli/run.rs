@@ -1,5 +1,7 @@
 //! `pgtide run`: what is due and missing, or the dates given.
 
+use chrono::Utc;
+
 use super::args::RunArgs;
 use super::loading::{self, Task};
 use super::{Context, plan};
@@ -40,6 +42,7 @@ pub(super) fn tasks(args: &RunArgs, project: &Project) -> Result<Vec<Task>> {
 
 fn requests(args: &RunArgs, jobs: Vec<Job>) -> Vec<Task> {
     let dates = args.dates.to_dates();
+    let now = Utc::now();
     let task = |job: Job| Task {
         request: Request {
             // Without --reload the intervals that are loaded would be left alone.
@@ -49,7 +52,7 @@ fn requests(args: &RunArgs, jobs: Vec<Job>) -> Vec<Task> {
             named: !args.jobs.is_empty(),
             ..Request::of(&job, dates.clone())
         },
-        options: loading::options(&args.load),
+        options: loading::options(&args.load, &job, now),
         job,
     };
     jobs.into_iter().map(task).collect()

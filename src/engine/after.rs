@@ -2,7 +2,7 @@
 //!
 //! The rows are committed by now; what goes wrong here is said and does not undo them.
 
-use super::Work;
+use super::window::Work;
 use crate::config::job::LoadMode;
 use crate::error::Result;
 use crate::event::{Event, Loaded};

@@ -3,32 +3,23 @@
 //! A lost connection ends the attempt: inner commits are asynchronous, so batches that the server
 //! acknowledged before it restarted may be gone. The next attempt reads the ledger anew.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::Utc;
-use futures::future::try_join_all;
 
 use super::after;
 use super::slot::Slot;
-use super::watch::{Pulse, Stage, any_works, stalled};
-use super::{Commands, Work, stopped};
-use crate::chunk;
-use crate::config::job::{CommitPolicy, EmptyWith, Job, LoadMode};
+use super::window::Work;
+use crate::config::job::Job;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Failure, IntervalId, Loaded, Phase};
-use crate::extract::{Extracted, extract};
 use crate::interval::DataInterval;
 use crate::ledger::{Claim, ClaimOutcome, ClaimRequest, Holder, TableRef};
-use crate::load::{self, Finished, Load, Read, Rules, Shared, Target, Written};
+use crate::load;
 use crate::plan::{Action, Planned};
-use crate::postgres::connect::{Session, Side};
-use crate::postgres::row_tap::TapHandle;
-
-/// Chunks that wait per writer: enough to bridge a commit, small enough to bound memory.
-const QUEUED_CHUNKS_PER_WRITER: usize = 8;
+use crate::postgres::connect::Session;
 
 /// How an interval ended well.
 pub(super) enum Outcome {
@@ -36,6 +27,10 @@ pub(super) enum Outcome {
     Loaded(Loaded),
     /// Another run, or a person, was quicker; what they did.
     LeftAlone(&'static str),
+    /// Another process loaded it while this one worked on the same backfill.
+    LoadedElsewhere,
+    /// Another process has it, or has just failed with it: to be looked at again.
+    Elsewhere,
 }
 
 /// The last error of an interval, and which try it ended.
@@ -45,13 +40,16 @@ pub(super) struct Failed {
 }
 
 /// Loads one interval with the sessions of a slot, trying again as the job allows.
+///
+/// With `insist` also one that another process of the backfill has failed with.
 pub(super) async fn interval(
     work: Arc<Work>,
     mut slot: Slot,
-    planned: Planned,
+    (planned, insist): (Planned, bool),
 ) -> (Slot, Result<Outcome, Failed>) {
-    let mut pauses = pauses(&work.job);
-    let mut tries = Tries { work: &work, planned: &planned, id: work.id(&planned), number: 0, unknown: None };
+    let mut pauses = pauses(&work.job, further_tries(&work.job, &planned));
+    let id = work.id(&planned);
+    let mut tries = Tries { work: &work, planned: &planned, id, insist, number: 0, unknown: None };
     loop {
         tries.number += 1;
         let error = match tries.once(&mut slot).await {
@@ -63,7 +61,7 @@ pub(super) async fn interval(
             return (slot, Err(Failed { error, attempt: tries.number }));
         };
         let failure = Failure::of(&error, tries.number, Utc::now());
-        let retries = work.job.retries + 1;
+        let retries = further_tries(&work.job, &planned) + 1;
         work.engine.events.send(Event::IntervalRetrying {
             id: tries.id.clone(),
             failure,
@@ -78,69 +76,60 @@ pub(super) async fn interval(
     }
 }
 
+/// How many tries may follow the first.
+pub(super) fn further_tries(job: &Job, planned: &Planned) -> u32 {
+    planned.tries_left.map_or(job.retries, |left| left.saturating_sub(1))
+}
+
 /// The pauses between tries, with jitter.
-fn pauses(job: &Job) -> impl Iterator<Item = Duration> + use<> {
+pub(super) fn pauses(job: &Job, number: u32) -> impl Iterator<Item = Duration> + use<> {
     let factor = if job.retry_exponential_backoff { 2.0 } else { 1.0 };
     ExponentialBuilder::default()
         .with_min_delay(job.retry_delay)
         .with_max_delay(job.max_retry_delay.max(job.retry_delay))
         .with_factor(factor)
-        .with_max_times(job.retries as usize)
+        .with_max_times(number as usize)
         .with_jitter()
         .build()
 }
 
-/// What the watch looks at while an attempt goes on.
-#[derive(Debug, Default)]
-struct Moving {
-    shared: Shared,
-    steps: AtomicU64,
-    stage: Mutex<Stage>,
-}
-
-impl Moving {
-    fn step(&self) {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn enter(&self, stage: Stage) {
-        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
-    }
-
-    fn pulse(&self, tap: &TapHandle) -> Pulse {
-        Pulse {
-            read: tap.diverted().bytes,
-            sent: self.shared.bytes_sent(),
-            steps: self.steps.load(Ordering::Relaxed),
-            stage: *self.stage.lock().unwrap_or_else(PoisonError::into_inner),
-        }
-    }
-}
-
-struct Tries<'w> {
-    work: &'w Work,
-    planned: &'w Planned,
-    id: IntervalId,
+pub(super) struct Tries<'w> {
+    pub(super) work: &'w Work,
+    pub(super) planned: &'w Planned,
+    pub(super) id: IntervalId,
+    insist: bool,
     number: u32,
     /// What a finishing transaction wrote whose COMMIT was not answered.
-    unknown: Option<Loaded>,
+    pub(super) unknown: Option<Loaded>,
 }
 
 impl Tries<'_> {
     async fn once(&mut self, slot: &mut Slot) -> Result<Outcome> {
         let started = Instant::now();
-        let Work { engine, job, budget, .. } = self.work;
-        engine.answered(job, slot.open(engine, job, budget.writers)).await?;
+        let Work { engine, job, .. } = self.work;
+        match self.enter(slot).await {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return Ok(outcome),
+            Err(error) => {
+                slot.discard().await;
+                return Err(error);
+            }
+        }
+        let run = self.work.applicant();
         self.phase(Phase::Claiming);
         let claimed = engine.answered(job, self.claim(slot.control()?)).await;
         let claim = match claimed {
             Ok(ClaimOutcome::Claimed(claim)) => claim,
             Ok(ClaimOutcome::MarkedSkipped) => return Ok(Outcome::LeftAlone("marked skipped meanwhile")),
             Ok(ClaimOutcome::AlreadyLoaded) => {
-                let meanwhile = Outcome::LeftAlone("loaded meanwhile by another run");
+                let meanwhile = match run.backfill {
+                    Some(_) => Outcome::LoadedElsewhere,
+                    None => Outcome::LeftAlone("loaded meanwhile by another run"),
+                };
                 return Ok(self.unknown.take().map_or(meanwhile, Outcome::Loaded));
             }
             Ok(ClaimOutcome::Held(holder)) if self.is_ours(&holder) => return Err(self.not_gone_yet()),
+            Ok(ClaimOutcome::Held(_)) if run.backfill.is_some() => return Ok(Outcome::Elsewhere),
             Ok(ClaimOutcome::Held(holder)) => return Err(self.held(&holder)),
             Ok(ClaimOutcome::Overlaps { job, key }) => return Err(self.overlaps(&job, &key)),
             Err(error) => {
@@ -178,13 +167,42 @@ impl Tries<'_> {
         }
     }
 
+    /// Waits for the limits and opens sessions; gives an outcome if there is nothing left to claim.
+    async fn enter(&self, slot: &mut Slot) -> Result<Option<Outcome>> {
+        let Work { engine, job, budget, limits, .. } = self.work;
+        let run = self.work.applicant();
+        limits.admit(run, slot).await?;
+        engine.answered(job, slot.open(engine, job, budget.writers)).await?;
+        let control = slot.control()?;
+        engine.answered(job, run.may_start(control)).await?;
+        engine.answered(job, self.glance(control)).await
+    }
+
+    /// Looks whether another process of the backfill was quicker, which costs less than a claim.
+    async fn glance(&self, control: &Session) -> Result<Option<Outcome>> {
+        let Work { backfill, ledger, history, job, .. } = self.work;
+        if backfill.is_none() || self.unknown.is_some() {
+            return Ok(None);
+        }
+        let interval = self.planned.interval;
+        let Some(glance) = ledger.glance(control, &job.name, interval).await? else { return Ok(None) };
+        let seen = history.seen(&interval).and_then(|seen| seen.loaded_at);
+        if glance.loaded_at.is_some() && glance.loaded_at != seen {
+            return Ok(Some(Outcome::LoadedElsewhere));
+        }
+        // It may pause before its next try; whether it does is found out once nothing else is left.
+        let is_theirs = self.number == 1 && !self.insist;
+        let failed = glance.failed && glance.attempt > history.attempt(&interval);
+        Ok((is_theirs && failed).then_some(Outcome::Elsewhere))
+    }
+
     /// What the interval had the last time, else what the planner thinks of a whole table.
     fn estimated_rows(&self) -> Option<u64> {
         let Work { history, resolved, job, .. } = self.work;
         history.rows(&self.planned.interval).or_else(|| resolved.estimated_rows(job, &self.planned.interval))
     }
 
-    fn phase(&self, phase: Phase) {
+    pub(super) fn phase(&self, phase: Phase) {
         self.work.engine.events.send(Event::PhaseChanged { id: self.id.clone(), phase });
     }
 
@@ -206,118 +224,6 @@ impl Tries<'_> {
             take_over: engine.options.take_over,
         };
         ledger.claim(control, &claim).await
-    }
-
-    /// The attempt under its deadlines: the stop handle, the job's time limit, no progress.
-    async fn guarded(&mut self, slot: &mut Slot, claim: &Claim, started: Instant) -> Result<Loaded> {
-        let Work { engine, job, .. } = self.work;
-        let moving = Moving::default();
-        let tap = slot.source()?.tap().clone();
-        let pulse = || moving.pulse(&tap);
-        let (source, destination) = slot.backends();
-        let is_working = || async {
-            any_works(engine, Side::Source, job, &source).await
-                || any_works(engine, Side::Destination, job, &destination).await
-        };
-        let mut shutdown = engine.shutdown.clone();
-        let limit = job.execution_timeout;
-        let work = self.load(slot, claim, &moving, started);
-        tokio::select! {
-            biased;
-            result = work => result,
-            () = shutdown.requested() => Err(stopped()),
-            error = stalled(job.progress_timeout, pulse, is_working) => Err(error),
-            () = async { tokio::time::sleep(limit.unwrap_or_default()).await }, if limit.is_some() => {
-                let context = format!("not done within execution_timeout of {} s", limit.unwrap_or_default().as_secs());
-                Err(Error::new(ErrorKind::Contention, context))
-            }
-        }
-    }
-
-    async fn load(
-        &mut self,
-        slot: &mut Slot,
-        claim: &Claim,
-        moving: &Moving,
-        started: Instant,
-    ) -> Result<Loaded> {
-        let work = self.work;
-        self.phase(Phase::Checking);
-        let source = slot.source.as_mut().ok_or_else(closed)?;
-        let control = slot.control.as_ref().ok_or_else(closed)?;
-        work.resolved.unchanged(control).await?;
-        let extraction = work.resolved.extract(source, &work.job, self.planned, claim).await?;
-        let target = work.resolved.target(&work.job, &self.planned.interval);
-        let rules = self.rules(claim, &target);
-        let load = Load {
-            ledger: &work.ledger,
-            claim,
-            target: &target,
-            rules: &rules,
-            id: self.id.clone(),
-            events: &work.engine.events,
-        };
-        moving.step();
-        self.phase(if claim.left_rows > 0 { Phase::Clearing } else { Phase::WaitingForSource });
-        load.prepare(control).await?;
-        moving.step();
-        self.phase(Phase::WaitingForSource);
-        let writers = if rules.commit == CommitPolicy::Interval { 1 } else { work.budget.writers };
-        let writers = &slot.writers[..writers.min(slot.writers.len())];
-        let (sender, chunks) = chunk::channel(QUEUED_CHUNKS_PER_WRITER * writers.len());
-        let writing = async {
-            let all = writers.iter().map(|session| load.write(session, chunks.clone(), &moving.shared));
-            let parts = try_join_all(all).await?;
-            Ok::<_, Error>(parts.iter().fold(Written::default(), |mut sum, part| {
-                sum.add(part);
-                sum
-            }))
-        };
-        let reading = async {
-            let extracted = extract(source, &extraction, sender).await?;
-            moving.enter(Stage::Finishing);
-            Ok(extracted)
-        };
-        moving.enter(Stage::Copying);
-        let (extracted, written) = futures::try_join!(reading, writing)?;
-        self.phase(Phase::Finishing);
-        let last = if rules.commit == CommitPolicy::Interval { &writers[0] } else { control };
-        let read = read_of(&extracted);
-        self.unknown = Some(loaded_of(&written, claim, started));
-        let finished = load.finish(last, &read, &written).await.inspect_err(|error| {
-            // Only a lost connection leaves open what became of the COMMIT.
-            if error.kind() != ErrorKind::Connection {
-                self.unknown = None;
-            }
-        })?;
-        self.unknown = None;
-        if try_join_all(writers.iter().map(|session| load.leave(session))).await.is_err() {
-            slot.writers.clear();
-        }
-        Ok(loaded(&finished, claim, started))
-    }
-
-    fn rules(&self, claim: &Claim, target: &Target) -> Rules {
-        let Work { job, engine, .. } = self.work;
-        let commands = Commands::new(job);
-        let reload =
-            self.work.request.reload || matches!(self.planned.action, Action::Reload) || engine.options.force;
-        Rules {
-            mode: job.mode,
-            commit: commit_policy(job, claim.was_loaded || reload || !target.triggers.is_empty()),
-            key: job.key.clone(),
-            resume_column: job.resume_key.as_ref().and_then(|k| target.columns.iter().position(|c| c == k)),
-            limits: job.limits,
-            pre_sql: job.pre_sql.clone(),
-            post_sql: job.post_sql.clone(),
-            on_empty: job.on_empty,
-            max_shrink: job.max_shrink,
-            empty_with: if self.work.resolved.is_referenced() { EmptyWith::Delete } else { job.empty_with },
-            reload,
-            must_be_empty: engine.options.must_be_empty,
-            reload_command: commands.reload(&self.planned.key),
-            mark_command: commands.mark_loaded(&self.planned.key),
-        }
     }
 
     /// Records the failure where that is still possible, and lets go of everything.
@@ -365,47 +271,5 @@ impl Tries<'_> {
         };
         Error::new(ErrorKind::Preflight, context)
             .with_hint("give each of the two jobs a `scope`, a condition on the rows that it owns")
-    }
-}
-
-/// A first load commits batches. What must be seen whole before a row of it shows is staged, unless the
-/// job wants one transaction: a reload, and what triggers may move out of the interval or drop.
-fn commit_policy(job: &Job, is_staged: bool) -> CommitPolicy {
-    match (job.mode, job.commit) {
-        (_, Some(CommitPolicy::Interval)) => CommitPolicy::Interval,
-        (LoadMode::Merge, _) => CommitPolicy::Batch,
-        (LoadMode::Append, Some(policy)) => policy,
-        (LoadMode::Append, None) if job.resume_key.is_some() => CommitPolicy::Batch,
-        (LoadMode::Append, None) => CommitPolicy::Interval,
-        (LoadMode::DeleteInsert | LoadMode::Replace, _) if is_staged => CommitPolicy::Staged,
-        (LoadMode::DeleteInsert | LoadMode::Replace, policy) => policy.unwrap_or(CommitPolicy::Batch),
-    }
-}
-
-fn closed() -> Error {
-    Error::new(ErrorKind::Connection, "the session is not open")
-}
-
-fn read_of(extracted: &Extracted) -> Read {
-    Read {
-        rows: extracted.total.rows as i64,
-        digest: extracted.total.digest,
-        snapshot: extracted.snapshot.id.clone(),
-        system_identifier: extracted.snapshot.system_identifier,
-    }
-}
-
-fn loaded_of(written: &Written, claim: &Claim, started: Instant) -> Loaded {
-    let rows = written.rows + claim.resume_rows;
-    loaded(&Finished { rows, bytes: written.bytes, batches: written.batches }, claim, started)
-}
-
-fn loaded(finished: &Finished, claim: &Claim, started: Instant) -> Loaded {
-    Loaded {
-        rows: finished.rows.unsigned_abs(),
-        bytes: finished.bytes.unsigned_abs(),
-        batches: u64::from(finished.batches.unsigned_abs()),
-        reloaded: claim.was_loaded,
-        elapsed: started.elapsed(),
     }
 }

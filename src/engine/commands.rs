@@ -44,6 +44,12 @@ impl<'j> Commands<'j> {
         }
     }
 
+    /// Dates as they were typed; empty for what is due, and for all from `start_date` to now.
+    #[must_use]
+    pub fn dates(dates: &Dates) -> String {
+        flags(dates).unwrap_or_default()
+    }
+
     /// Tries again what is not done; none when all is.
     #[must_use]
     pub fn retry(&self, summary: &Summary, request: &Request) -> Option<String> {

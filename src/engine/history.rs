@@ -32,6 +32,11 @@ impl History {
         self.0.get(interval).map(Known::seen)
     }
 
+    /// The number of the latest attempt that was seen of an interval; 0 if there was none.
+    pub(super) fn attempt(&self, interval: &DataInterval) -> i32 {
+        self.0.get(interval).map_or(0, |record| record.attempt)
+    }
+
     /// How many rows an interval had the last time.
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
         self.0.get(interval).and_then(|known| known.rows).and_then(|rows| u64::try_from(rows).ok())

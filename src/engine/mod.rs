@@ -6,45 +6,66 @@
 
 mod after;
 mod attempt;
+mod backfill;
 mod budget;
 mod commands;
+mod halt;
 mod history;
+mod limits;
+mod others;
+mod outset;
+mod pace;
 mod refresh;
 mod rename;
 mod resolve;
 mod slot;
+mod transfer;
 mod watch;
+mod window;
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
-use tokio::task::{Id, JoinSet};
 
 use crate::config::connection::ConnectionSpec;
 use crate::config::job::{Job, LoadMode};
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{Event, Events, Failure, IntervalId, RunStarted, Summary};
+use crate::event::{Event, Events, Halt, Summary};
 use crate::interval::DataInterval;
-use crate::ledger::{Ledger, Owner};
-use crate::plan::{self, Action, Plan, Planned, Request};
+use crate::ledger::{Backfill, Ledger, Owner};
+use crate::plan::{self, Action, Plan, Request};
 use crate::postgres::connect::{Session, Side};
 use crate::shutdown::Shutdown;
 
-use attempt::{Failed, Outcome};
+pub use backfill::BackfillWish;
 pub use budget::Budget;
 pub use commands::Commands;
+use halt::{Applicant, Halting};
 use history::History;
 pub use history::recorded_of;
+use limits::Limits;
+use pace::Pace;
+pub use pace::Rate;
 pub use resolve::Resolved;
 use slot::Slot;
+use window::{Window, Work};
 
 /// How a run goes about it, beyond what the job says.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
-    /// Intervals at once in this process, if not the job's `max_active_runs`.
+    /// Intervals at once in this process; the job's `max_active_runs` holds all the same.
     pub parallel: Option<usize>,
+    /// Intervals at once over all jobs and machines.
+    pub parallelism: Option<usize>,
+    /// The slots of the job's pool.
+    pub pool_slots: Option<usize>,
+    /// When to start nothing more.
+    pub stop_at: Option<DateTime<Utc>>,
+    /// The most that is read in a second.
+    pub max_rate: Option<Rate>,
+    /// The backfill to work on.
+    pub backfill: Option<BackfillWish>,
     /// Whether to end a live run that holds an interval.
     pub take_over: bool,
     /// Whether to load an `append` interval again.
@@ -161,71 +182,130 @@ impl Engine {
         now: DateTime<Utc>,
     ) -> Result<Summary> {
         let started = Instant::now();
-        self.answered(job, slot.open(self, job, 0)).await?;
+        self.answered(job, self.open_first(slot, job)).await?;
         for message in slot.warnings() {
             self.events.send(Event::Notice { message });
         }
         let ledger = Ledger::open_existing(slot.control()?, &self.ledger_schema);
         let ledger = self.answered(job, ledger).await?;
         self.answered(job, self.rename(ledger.as_ref(), slot, job)).await?;
+        let found = self.find_backfill(ledger.as_ref(), slot.control()?, job, request);
+        let backfill = self.answered(job, found).await?;
+        let request = backfill.as_ref().map_or_else(|| request.clone(), |b| backfill::request_of(b, request));
         let history = self.answered(job, History::read(ledger.as_ref(), slot.control()?, job)).await?;
-        let plan = plan::plan(job, request, &history.recorded(), now)?;
-        self.refuse_adding_twice(job, request, &plan)?;
-        let budget = self.budget(job, &plan);
-        self.announce(job, &plan, &budget);
-        for message in &plan.notes {
-            self.events.send(Event::Notice { message: message.clone() });
+        let mut plan = plan::plan(job, &request, &history.recorded(), now)?;
+        if let Some(backfill) = &backfill {
+            backfill::narrow(backfill, &mut plan, &history)?;
         }
+        self.refuse_adding_twice(job, &request, &plan)?;
+        let found = Found { job: job.clone(), request, ledger, history, backfill, plan };
         let mut summary = Summary { job: job.name.clone(), ..Summary::default() };
-        let mut refreshed = Ok(());
-        let (load, rest): (Vec<_>, Vec<_>) = plan.intervals.into_iter().partition(|p| p.action.loads());
-        for planned in rest {
-            self.leave_alone(job, &planned, &mut summary);
-        }
-        if let Some(first) = load.first() {
-            // Nothing is made, not even the ledger, before everything was found to fit.
-            let prepared =
-                Box::pin(self.answered(job, self.prepare(slot, job, ledger, &first.interval))).await;
-            let keys: Vec<_> = load.iter().map(|p| p.key.as_str()).collect();
-            let (ledger, resolved) =
-                prepared.map_err(|error| Commands::new(job).not_loaded(error, &keys, request))?;
-            for notice in resolved.notices() {
-                self.events.send(Event::Notice { message: notice });
-            }
-            let work = Work {
-                engine: self.clone(),
-                job: job.clone(),
-                ledger,
-                history,
-                resolved,
-                request: request.clone(),
-                budget,
-            };
-            let table_oid = work.resolved.table_oid();
-            let first = std::mem::replace(slot, Slot::new());
-            *slot = self.load(Arc::new(work), load, first, &mut summary).await;
-            let refresh = Box::pin(self.refresh_views(job, table_oid, slot, &summary));
-            refreshed = self.unless_stopped(refresh).await;
-        }
+        let refreshed = self.load(slot, found, &mut summary).await?;
         // As they are read, not as they happened to end.
         summary.failed.sort_by(|(one, _), (other, _)| one.cmp(other));
         summary.elapsed = started.elapsed();
         summary.interrupted = self.shutdown.is_requested();
-        summary.retry_command = Commands::new(job).retry(&summary, request);
         // What is loaded is said also when a refresh failed after it.
         self.events.send(Event::RunFinished(summary.clone()));
         refreshed.map(|()| summary)
     }
 
+    /// Loads what the plan says; an error is one from before the first interval, but for the inner one,
+    /// of the views that were to be refreshed after the last.
+    async fn load(
+        self: &Arc<Self>,
+        slot: &mut Slot,
+        found: Found,
+        summary: &mut Summary,
+    ) -> Result<Result<()>> {
+        let Found { job, request, ledger, history, mut backfill, plan } = found;
+        let budget = self.budget(&job, &plan);
+        let load: Vec<_> = plan.to_load().cloned().collect();
+        // A new backfill has no name yet.
+        let is_new = self.options.backfill.is_some() && backfill.is_none() && !load.is_empty();
+        if !is_new {
+            self.announce(&job, &plan, &budget, (backfill.as_ref(), summary));
+        }
+        let Some(first) = load.first() else {
+            if let (Some(ledger), Some(backfill)) = (&ledger, &backfill) {
+                let end = self.end_backfill(ledger, slot.control()?, (backfill, summary));
+                self.answered(&job, end).await?;
+            }
+            summary.retry_command = Commands::new(&job).retry(summary, &request);
+            return Ok(Ok(()));
+        };
+        let limits = Limits::of(self, &job, &budget);
+        let halting = Halting::at(self.options.stop_at);
+        if let Some(ledger) = ledger.as_ref().filter(|_| slot.source.is_none()) {
+            let run =
+                Applicant { engine: self, job: &job, ledger, halting: &halting, backfill: backfill.as_ref() };
+            Box::pin(limits.admit(run, slot)).await?;
+        }
+        // Nothing is made, not even the ledger, before everything was found to fit.
+        let prepared = Box::pin(self.answered(&job, self.prepare(slot, &job, ledger, &first.interval))).await;
+        let keys: Vec<_> = load.iter().map(|p| p.key.as_str()).collect();
+        let (ledger, resolved) =
+            prepared.map_err(|error| Commands::new(&job).not_loaded(error, &keys, &request))?;
+        if is_new {
+            let made = self.make_backfill(&ledger, slot.control()?, (&job, &request, &plan));
+            backfill = self.answered(&job, made).await?;
+            self.announce(&job, &plan, &budget, (backfill.as_ref(), summary));
+        }
+        for notice in resolved.notices() {
+            self.events.send(Event::Notice { message: notice });
+        }
+        let pace = self.options.max_rate.map(Pace::new);
+        let table_oid = resolved.table_oid();
+        let engine = self.clone();
+        let work =
+            Work { engine, job, ledger, history, resolved, request, budget, limits, halting, backfill, pace };
+        let work = Arc::new(work);
+        let first = std::mem::replace(slot, Slot::new());
+        *slot = Window::new(work.clone(), load, first, summary).run().await;
+        self.conclude(&work, slot, summary).await;
+        let refresh = Box::pin(self.refresh_views(&work.job, table_oid, slot, summary));
+        Ok(self.unless_stopped(refresh).await)
+    }
+
+    /// Writes the command for the rest; says in the ledger that a backfill is done.
+    async fn conclude(self: &Arc<Self>, work: &Work, slot: &mut Slot, summary: &mut Summary) {
+        let Work { job, ledger, request, backfill, .. } = work;
+        let Some(backfill) = backfill else {
+            summary.retry_command = Commands::new(job).retry(summary, request);
+            return;
+        };
+        let is_open = !summary.failed.is_empty() || summary.not_started > 0;
+        let can_go_on = is_open && summary.halted != Some(Halt::Cancelled);
+        summary.retry_command = can_go_on.then(|| backfill::resume_command(backfill));
+        let end = async {
+            slot.open_control(self, job).await?;
+            self.end_backfill(ledger, slot.control()?, (backfill, summary)).await
+        };
+        // All of it is loaded: the next process that looks records it.
+        if let Err(error) = self.answered(job, end).await {
+            tracing::debug!("the end of {} was not recorded: {}", backfill.label(), error.chain());
+            slot.discard().await;
+        }
+    }
+
+    /// Opens both ends at once, or the destination alone where connections to the source are counted.
+    async fn open_first(&self, slot: &mut Slot, job: &Job) -> Result<()> {
+        match self.source.max_connections {
+            Some(_) => slot.open_control(self, job).await,
+            None => slot.open(self, job, 0).await,
+        }
+    }
+
     /// Looks at both databases, then makes what is missing: the ledger first, then the table.
     async fn prepare(
         &self,
-        slot: &Slot,
+        slot: &mut Slot,
         job: &Job,
         ledger: Option<Ledger>,
         sample: &DataInterval,
     ) -> Result<(Ledger, Resolved)> {
         let schema = &self.ledger_schema;
+        slot.open(self, job, 0).await?;
         let resolved = resolve::resolve(slot, job, sample, schema).await?;
         let ledger = match ledger {
             Some(ledger) => ledger,
@@ -270,139 +350,32 @@ impl Engine {
 
     fn budget(&self, job: &Job, plan: &Plan) -> Budget {
         let intervals = plan.intervals.iter().filter(|p| p.action.loads()).count();
-        let wanted = self.options.parallel.unwrap_or(job.max_active_runs);
+        let pool = self.options.pool_slots.map(|slots| (slots / job.pool_slots.max(1)).max(1));
+        let limits = [
+            self.options.parallel,
+            pool,
+            self.options.parallelism,
+            job.calendar.map(|_| job.max_active_runs),
+        ];
+        let wanted = limits.into_iter().flatten().min().unwrap_or(job.max_active_runs);
         // Each interval waits for the one before.
         let wanted = if job.depends_on_past { 1 } else { wanted };
         Budget::new(job, intervals, wanted, self.source.max_connections, self.destination.max_connections)
     }
-
-    fn announce(&self, job: &Job, plan: &Plan, budget: &Budget) {
-        let intervals = plan.intervals.iter().filter(|p| p.action.loads()).count();
-        self.events.send(Event::RunStarted(RunStarted {
-            run_id: self.owner.run_id.clone(),
-            job: job.name.clone(),
-            source: self.source.name.clone(),
-            destination: self.destination.name.clone(),
-            into: job.into.to_string(),
-            timezone: job.calendar.map(|c| c.timezone.name().to_owned()),
-            intervals,
-            skipped: plan.intervals.len() - intervals,
-            parallel: budget.parallel,
-            source_connections: (budget.source, self.source.max_connections),
-            destination_connections: (budget.destination, self.destination.max_connections),
-        }));
-    }
-
-    /// An interval that is not complete, or failed too often, is not loaded: no success.
-    fn leave_alone(&self, job: &Job, planned: &Planned, summary: &mut Summary) {
-        let id = IntervalId { job: job.name.clone(), key: planned.key.clone() };
-        let kind = match planned.action {
-            Action::Wait { .. } | Action::Blocked => Some(ErrorKind::NotComplete),
-            Action::Exhausted => Some(ErrorKind::Server),
-            Action::Load | Action::Reload | Action::Skip => None,
-        };
-        if let Some(kind) = kind {
-            let error = Error::new(kind, planned.reason.clone());
-            let failure = Failure::of(&error, 0, Utc::now());
-            summary.failed.push((planned.key.clone(), failure.clone()));
-            self.events.send(Event::IntervalFailed { id, failure });
-            return;
-        }
-        summary.skipped += 1;
-        self.events.send(Event::IntervalSkipped { id, reason: planned.reason.clone() });
-    }
-
-    /// Runs the intervals, so many at once; returns a slot whose sessions are still good.
-    async fn load(&self, work: Arc<Work>, load: Vec<Planned>, first: Slot, summary: &mut Summary) -> Slot {
-        let mut waiting = VecDeque::from(load);
-        let mut free: Vec<Slot> =
-            std::iter::repeat_with(Slot::new).take(work.budget.parallel.saturating_sub(1)).collect();
-        free.push(first);
-        let mut tasks = JoinSet::new();
-        let mut running: HashMap<Id, IntervalId> = HashMap::new();
-        let mut stop = false;
-        loop {
-            stop |= self.shutdown.is_requested();
-            while !stop && !waiting.is_empty() {
-                let Some(slot) = free.pop() else { break };
-                let Some(planned) = waiting.pop_front() else { break };
-                let id = work.id(&planned);
-                let task = tasks.spawn(attempt::interval(work.clone(), slot, planned));
-                running.insert(task.id(), id);
-            }
-            let (id, slot, outcome) = match tasks.join_next_with_id().await {
-                None => break,
-                Some(Ok((task, (slot, outcome)))) => (running.remove(&task), slot, outcome),
-                Some(Err(panic)) => {
-                    let failed = Failed { error: worker_panicked(&panic), attempt: 1 };
-                    (running.remove(&panic.id()), Slot::new(), Err(failed))
-                }
-            };
-            free.push(slot);
-            let Some(id) = id else { continue };
-            let failed = summary.failed.len();
-            stop |= self.settle(&id, outcome, summary);
-            stop |= work.job.depends_on_past && summary.failed.len() > failed;
-        }
-        summary.not_started += waiting.len();
-        free.into_iter().find(Slot::is_open).unwrap_or_else(Slot::new)
-    }
-
-    /// Records how an interval ended; returns whether the run should stop.
-    fn settle(&self, id: &IntervalId, outcome: Result<Outcome, Failed>, summary: &mut Summary) -> bool {
-        let id = id.clone();
-        match outcome {
-            Ok(Outcome::Loaded(loaded)) => {
-                summary.loaded += 1;
-                summary.rows += loaded.rows;
-                summary.bytes += loaded.bytes;
-                self.events.send(Event::IntervalLoaded { id, loaded });
-                false
-            }
-            Ok(Outcome::LeftAlone(reason)) => {
-                summary.skipped += 1;
-                self.events.send(Event::IntervalSkipped { id, reason: reason.to_owned() });
-                false
-            }
-            Err(Failed { error, .. }) if error.kind() == ErrorKind::Interrupted => {
-                summary.not_started += 1;
-                self.events.send(Event::IntervalStopped { id });
-                true
-            }
-            Err(Failed { error, attempt }) => {
-                let failure = Failure::of(&error, attempt, Utc::now());
-                summary.failed.push((id.key.clone(), failure.clone()));
-                self.events.send(Event::IntervalFailed { id, failure });
-                self.options.fail_fast || matches!(error.kind(), ErrorKind::Resources | ErrorKind::Connection)
-            }
-        }
-    }
 }
 
-/// What every interval of a run shares.
-pub(crate) struct Work {
-    engine: Arc<Engine>,
+/// What a run found before it starts.
+struct Found {
     job: Arc<Job>,
-    ledger: Ledger,
-    history: History,
-    resolved: Resolved,
     request: Request,
-    budget: Budget,
-}
-
-impl Work {
-    fn id(&self, planned: &Planned) -> IntervalId {
-        IntervalId { job: self.job.name.clone(), key: planned.key.clone() }
-    }
+    ledger: Option<Ledger>,
+    history: History,
+    backfill: Option<Backfill>,
+    plan: Plan,
 }
 
 fn stopped() -> Error {
     Error::new(ErrorKind::Interrupted, "stopped by a signal")
-}
-
-fn worker_panicked(error: &tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Internal, format!("the interval's task ended by itself: {error}"))
-        .with_hint("this is a defect of pgtide; its transactions were rolled back, run it again")
 }
 
 /// Opens a session of a side with the name that a DBA sees in `pg_stat_activity`.

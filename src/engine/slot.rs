@@ -2,13 +2,14 @@
 //!
 //! A session has one owner and is thrown away after any error or cancellation, never repaired.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{join_all, try_join_all};
 
 use super::{Engine, open_session, stopped};
 use crate::config::job::Job;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Slots;
 use crate::postgres::connect::{Session, Side};
 
 /// How long the servers may take to hear that a query is not wanted any more.
@@ -19,17 +20,35 @@ pub(super) struct Slot {
     pub(super) source: Option<Session>,
     pub(super) control: Option<Session>,
     pub(super) writers: Vec<Session>,
+    /// What the control session holds of the limits, and since when nobody asked for it.
+    held: Option<(Slots, Instant)>,
 }
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Self { source: None, control: None, writers: Vec::new() }
+        Self { source: None, control: None, writers: Vec::new(), held: None }
+    }
+
+    /// Opens the control session alone, if it is missing or broken.
+    pub(super) async fn open_control(&mut self, engine: &Engine, job: &Job) -> Result<()> {
+        self.forget_lost_control();
+        if self.control.is_none() {
+            self.control = Some(open_session(engine, Side::Destination, job).await?);
+        }
+        Ok(())
+    }
+
+    /// A lock ends with its session.
+    fn forget_lost_control(&mut self) {
+        if self.control.take_if(|s| s.is_closed()).is_some() {
+            self.held = None;
+        }
     }
 
     /// Opens what is missing or broken, all at once.
     pub(super) async fn open(&mut self, engine: &Engine, job: &Job, writers: usize) -> Result<()> {
         self.source.take_if(|s| s.is_closed());
-        self.control.take_if(|s| s.is_closed());
+        self.forget_lost_control();
         self.writers.retain(|s| !s.is_closed());
         let source = async {
             match self.source.take() {
@@ -79,6 +98,41 @@ impl Slot {
         self.source.as_ref().ok_or_else(not_open)
     }
 
+    /// Keeps what the control session was given.
+    pub(super) fn hold(&mut self, slots: Slots) {
+        self.held = Some((slots, Instant::now()));
+    }
+
+    pub(super) fn forget_held(&mut self) {
+        self.held = None;
+    }
+
+    /// Nobody else wants what is held, as of now.
+    pub(super) fn asked_again(&mut self) {
+        if let Some((_, since)) = &mut self.held {
+            *since = Instant::now();
+        }
+    }
+
+    /// The control session, what it holds, and since when nobody asked for it.
+    pub(super) fn held(&self) -> Option<(&Session, &Slots, Instant)> {
+        let control = self.control.as_ref().filter(|s| !s.is_closed())?;
+        self.held.as_ref().map(|(slots, since)| (control, slots, *since))
+    }
+
+    /// Closes the sessions that read and write.
+    pub(super) async fn close_all_but_control(&mut self) {
+        join_all(self.source.take().into_iter().chain(self.writers.drain(..)).map(Session::close)).await;
+    }
+
+    /// Closes every session; nothing runs on them.
+    pub(super) async fn close(mut self) {
+        self.close_all_but_control().await;
+        if let Some(control) = self.control.take() {
+            control.close().await;
+        }
+    }
+
     /// The server processes of the sessions: on the source, on the destination.
     pub(super) fn backends(&self) -> (Vec<i32>, Vec<i32>) {
         let pid = |session: &Session| session.server().backend_pid;
@@ -88,6 +142,7 @@ impl Slot {
 
     /// Ends every session, and what its server is doing for it.
     pub(super) async fn discard(&mut self) {
+        self.held = None;
         let sessions =
             self.source.take().into_iter().chain(self.control.take()).chain(self.writers.drain(..));
         let sessions: Vec<_> = sessions.collect();

@@ -34,6 +34,8 @@ pub struct Known {
     pub loaded_at: Option<DateTime<Utc>>,
     /// Its rows, if pgtide counted them.
     pub rows: Option<i64>,
+    /// The latest attempt's number; 0 if there was none.
+    pub attempt: i32,
     /// Attempts since it was last loaded or marked.
     pub tries: i32,
     /// When the latest attempt ended.
@@ -56,7 +58,8 @@ const KNOWN: &str = "
 select i.state, i.token, i.definition_hash, i.tries, i.reason,
        pg_catalog.split_part(i.error_message, e'\\n', 1) as error,
        pg_catalog.array_agg(i.id), pg_catalog.array_agg(i.interval_start), pg_catalog.array_agg(i.interval_end),
-       pg_catalog.array_agg(i.loaded_at), pg_catalog.array_agg(i.rows), pg_catalog.array_agg(i.finished_at)
+       pg_catalog.array_agg(i.loaded_at), pg_catalog.array_agg(i.rows), pg_catalog.array_agg(i.finished_at),
+       pg_catalog.array_agg(i.attempt)
 from pgtide.interval i
 where i.job = $1
 group by 1, 2, 3, 4, 5, 6";
@@ -120,6 +123,7 @@ fn add(known: &mut Vec<Known>, row: &Row) -> Result<()> {
         definition_hash: row.get(2),
         loaded_at: None,
         rows: None,
+        attempt: 0,
         tries: row.get(3),
         finished_at: None,
         reason: row.get(4),
@@ -129,14 +133,16 @@ fn add(known: &mut Vec<Known>, row: &Row) -> Result<()> {
     let [starts, ends]: [Vec<Timestamp<DateTime<Utc>>>; 2] = [row.get(7), row.get(8)];
     let [loaded_at, finished_at]: [Vec<Option<DateTime<Utc>>>; 2] = [row.get(9), row.get(11)];
     let rows: Vec<Option<i64>> = row.get(10);
+    let attempts: Vec<i32> = row.get(12);
     let bounds = starts.into_iter().zip(ends);
     let times = loaded_at.into_iter().zip(finished_at);
-    let all = ids.into_iter().zip(bounds).zip(times).zip(rows);
-    known.extend(all.map(|(((id, (start, end)), (loaded_at, finished_at)), rows)| Known {
+    let all = ids.into_iter().zip(bounds).zip(times).zip(rows.into_iter().zip(attempts));
+    known.extend(all.map(|(((id, (start, end)), (loaded_at, finished_at)), (rows, attempt))| Known {
         id,
         interval: DataInterval { start: instant(start), end: instant(end) },
         loaded_at,
         rows,
+        attempt,
         finished_at,
         ..common.clone()
     }));

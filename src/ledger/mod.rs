@@ -3,10 +3,12 @@
 //! Data and its record commit together, so the ledger is true whatever breaks. An attempt at an
 //! interval is alive as long as the control session holds an advisory lock (`claim`), and may commit
 //! as long as its random token stands in the interval's row (`record`). Readers (`read`) only look.
+//! What several processes are to load together is in `backfill`, how many at once in `slots`.
 //!
 //! In all SQL of this module the schema is written `pgtide`; `Ledger::sql` puts the configured one
 //! in its place. `engine` and `load` call this module, the commands that only look use [`Ledger::find`].
 
+mod backfill;
 mod claim;
 mod finish;
 mod known;
@@ -18,12 +20,14 @@ mod read;
 mod record;
 mod rename;
 mod request;
+mod slots;
 mod trust;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
+pub use backfill::{Backfill, BackfillProgress, BackfillRequest, BackfillState, Glance, Worker};
 pub use finish::Totals;
 pub use known::Known;
 pub use leader::LeaderLock;
@@ -33,6 +37,7 @@ pub use open::VERSION;
 pub use read::{Activity, AttemptRecord, DayRows, IntervalRecord, Snapshot};
 pub use record::BatchRecord;
 pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
+pub use slots::{Asked, Class, Limit, Slots};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;

@@ -11,7 +11,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 4] = [
+pub(super) const TABLES: [(&str, &str); 5] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
@@ -29,6 +29,11 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "id interval_id attempt token outcome state reason role host pid run_id triggered_by definition_hash \
          rows bytes batches digest source_snapshot source_system started_at finished_at error_code \
          error_message",
+    ),
+    (
+        "backfill",
+        "id job number dates options settings interval_start interval_end timezone keys state role host pid \
+         run_id triggered_by created_at changed_by changed_at",
     ),
 ];
 

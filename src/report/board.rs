@@ -144,6 +144,7 @@ impl Board {
                 self.started.get_or_insert(at);
                 self.jobs.push(JobCount::new(run));
             }
+            Event::IntervalLoadedElsewhere { id } => self.end(id, |job| job.loaded += 1),
             Event::IntervalStopped { id } => self.running.retain(|running| running.id != *id),
             Event::IntervalSkipped { id, reason } => {
                 self.running.retain(|running| running.id != *id);

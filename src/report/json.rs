@@ -5,7 +5,7 @@
 //!
 //! | event | fields |
 //! | --- | --- |
-//! | `run_started` | `run_id` `job` `source` `destination` `into` `timezone` `intervals` `skipped` `parallel` |
+//! | `run_started` | `run_id` `job` `source` `destination` `into` `timezone` `intervals` `skipped` `parallel` `backfill` (`orders/7`) `stop_at` |
 //! | `interval_skipped` | `job` `interval` `reason` |
 //! | `interval_started` | `job` `interval` `interval_start` `interval_end` (null for all of time) `attempt` `estimated_rows` |
 //! | `phase_changed` | `job` `interval` `phase` |
@@ -13,11 +13,12 @@
 //! | `batch_committed` | `job` `interval` `batch` `rows` `bytes` |
 //! | `interval_retrying` | `job` `interval` `tries` `wait_ms` `failure` |
 //! | `interval_loaded` | `job` `interval` `rows` `bytes` `batches` `reloaded` `elapsed_ms` |
+//! | `interval_loaded_elsewhere` | `job` `interval`: another process of the same backfill loaded it |
 //! | `interval_stopped` | `job` `interval` |
 //! | `interval_failed` | `job` `interval` `failure` |
 //! | `notice` | `message` |
 //! | `view_refreshed` | `view` `elapsed_ms` `error` |
-//! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` |
+//! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped` `paused` `cancelled`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` `backfill` `loaded_elsewhere` |
 //! | `schedule_leading` | `destination` `project` |
 //! | `schedule_standing_by` | `destination` `host` `pid` `since` |
 //! | `schedule_unreachable` | `destination` `failure` |
@@ -106,6 +107,7 @@ pub(super) fn object(event: &Event, moment: &Moment) -> Option<Value> {
                 "reloaded": loaded.reloaded, "elapsed_ms": millis(loaded.elapsed) });
             ("interval_loaded", of(id, fields))
         }
+        Event::IntervalLoadedElsewhere { id } => ("interval_loaded_elsewhere", of(id, json!({}))),
         Event::IntervalStopped { id } => ("interval_stopped", of(id, json!({}))),
         Event::IntervalFailed { id, failure: cause } => {
             ("interval_failed", of(id, json!({ "failure": failure(cause) })))
@@ -149,7 +151,7 @@ fn of(id: &IntervalId, fields: Value) -> Value {
 fn run_started(run: &RunStarted) -> Value {
     json!({ "run_id": run.run_id, "job": run.job, "source": run.source, "destination": run.destination,
         "into": run.into, "timezone": run.timezone, "intervals": run.intervals, "skipped": run.skipped,
-        "parallel": run.parallel })
+        "parallel": run.parallel, "backfill": run.backfill, "stop_at": run.stop_at })
 }
 
 fn run_finished(run: &Summary) -> Value {
@@ -157,7 +159,8 @@ fn run_finished(run: &Summary) -> Value {
         run.failed.iter().map(|(key, cause)| json!({ "interval": key, "failure": failure(cause) })).collect();
     json!({ "job": run.job, "outcome": super::summary::word(run).0.replace(' ', "_"), "loaded": run.loaded, "skipped": run.skipped,
         "failed": failed, "not_started": run.not_started, "rows": run.rows, "bytes": run.bytes,
-        "elapsed_ms": millis(run.elapsed), "retry_command": run.retry_command, "interrupted": run.interrupted })
+        "elapsed_ms": millis(run.elapsed), "retry_command": run.retry_command, "interrupted": run.interrupted,
+        "backfill": run.backfill, "loaded_elsewhere": run.loaded_elsewhere })
 }
 
 pub(super) fn failure(failure: &Failure) -> Value {
@@ -222,7 +225,7 @@ mod tests {
             .map(|value| value.to_string())
             .collect();
         assert_snapshot!(lines.join("\n"), @r#"
-        {"event":"run_started","at":"2026-01-07T03:09:14.000Z","run_id":"7b1e","job":"orders","source":"source","destination":"warehouse","into":"mart.orders","timezone":"America/New_York","intervals":31,"skipped":4,"parallel":10}
+        {"event":"run_started","at":"2026-01-07T03:09:14.000Z","run_id":"7b1e","job":"orders","source":"source","destination":"warehouse","into":"mart.orders","timezone":"America/New_York","intervals":31,"skipped":4,"parallel":10,"backfill":null,"stop_at":null}
         {"event":"interval_skipped","at":"2026-01-07T03:09:14.000Z","job":"orders","interval":"2026-01-05","reason":"already loaded"}
         {"event":"interval_started","at":"2026-01-07T03:09:14.000Z","job":"orders","interval":"2026-01-05","interval_start":null,"interval_end":null,"attempt":1,"estimated_rows":851000}
         {"event":"phase_changed","at":"2026-01-07T03:09:14.000Z","job":"orders","interval":"2026-01-05","phase":"waiting_for_source"}
@@ -231,7 +234,7 @@ mod tests {
         {"event":"interval_loaded","at":"2026-01-07T03:09:14.000Z","job":"orders","interval":"2026-01-05","rows":851004,"bytes":125097588,"batches":18,"reloaded":false,"elapsed_ms":12300}
         {"event":"interval_failed","at":"2026-01-07T03:09:14.000Z","job":"orders","interval":"2026-01-05","failure":{"exit_code":75,"sqlstate":"40P01","message":"copying batch 3 of mart.orders: warehouse: deadlock detected","details":["done        nothing; mart.orders is unchanged"],"hint":"look for the other session in the server's log","attempt":4,"at":"2026-01-07T03:09:14Z"}}
         {"event":"notice","at":"2026-01-07T03:09:14.000Z","message":"mart.sales is stale"}
-        {"event":"run_finished","at":"2026-01-07T03:09:14.000Z","job":"orders","outcome":"failed","loaded":1091,"skipped":4,"failed":[{"interval":"2023-11-05","failure":{"exit_code":75,"sqlstate":"40P01","message":"copying batch 3 of mart.orders: warehouse: deadlock detected","details":["done        nothing; mart.orders is unchanged"],"hint":"look for the other session in the server's log","attempt":4,"at":"2026-01-07T03:09:14Z"}}],"not_started":0,"rows":928445364,"bytes":136481468508,"elapsed_ms":2443000,"retry_command":"pgtide run orders --date 2023-11-05","interrupted":false}
+        {"event":"run_finished","at":"2026-01-07T03:09:14.000Z","job":"orders","outcome":"failed","loaded":1091,"skipped":4,"failed":[{"interval":"2023-11-05","failure":{"exit_code":75,"sqlstate":"40P01","message":"copying batch 3 of mart.orders: warehouse: deadlock detected","details":["done        nothing; mart.orders is unchanged"],"hint":"look for the other session in the server's log","attempt":4,"at":"2026-01-07T03:09:14Z"}}],"not_started":0,"rows":928445364,"bytes":136481468508,"elapsed_ms":2443000,"retry_command":"pgtide run orders --date 2023-11-05","interrupted":false,"backfill":null,"loaded_elsewhere":0}
         "#);
     }
 }

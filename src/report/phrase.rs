@@ -23,7 +23,7 @@ pub(super) fn heading(job: &JobCount, palette: Palette) -> String {
     if job.is_whole() {
         return columns([&*palette.paint(Tone::Strong, &way)]);
     }
-    let name = palette.paint(Tone::Strong, &escaped(&run.job));
+    let name = palette.paint(Tone::Strong, &escaped(run.backfill.as_ref().unwrap_or(&run.job)));
     let intervals = counted((run.intervals + run.skipped) as u64, "interval");
     columns([&*name, &intervals, &way, run.timezone.as_deref().unwrap_or_default()])
 }
@@ -36,7 +36,9 @@ pub(super) fn connections(run: &RunStarted) -> String {
     };
     let source = side(run.source_connections, &run.source);
     let destination = side(run.destination_connections, &run.destination);
-    format!("connections: {source}, {destination}; {} at once", counted(run.parallel as u64, "interval"))
+    let at_once = counted(run.parallel as u64, "interval");
+    let stop = run.stop_at.as_ref().map(|at| format!("; stops at {at}")).unwrap_or_default();
+    format!("connections: {source}, {destination}; {at_once} at once{stop}")
 }
 
 /// `# 2024-05-04  851,004 rows  125 MB  in 12 s  69 k/s`.

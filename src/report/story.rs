@@ -35,6 +35,8 @@ pub(super) fn run(job: &str, intervals: usize, skipped: usize) -> RunStarted {
         parallel: 10,
         source_connections: (10, Some(12)),
         destination_connections: (31, Some(40)),
+        backfill: None,
+        stop_at: None,
     }
 }
 
@@ -121,5 +123,6 @@ pub(super) fn backfill_summary() -> Summary {
         elapsed: Duration::from_secs(2_443),
         retry_command: Some("pgtide run orders --date 2023-11-05".into()),
         interrupted: false,
+        ..Summary::default()
     }
 }

@@ -5,7 +5,7 @@ use super::error::block;
 use super::number::{byte_rate, bytes, counted, duration, grouped, per_second, rate};
 use super::paint::{Palette, Tone, escaped};
 use super::phrase;
-use crate::event::{Failure, IntervalId, Summary};
+use crate::event::{Failure, Halt, IntervalId, Summary};
 
 /// Failures shown in full; the others get a line.
 const IN_FULL: usize = 3;
@@ -15,7 +15,7 @@ const MOST_LINES: usize = 20;
 /// Writes the summary of a job's run; the board adds what the summary does not hold.
 pub(super) fn text(run: &Summary, board: &Board, palette: Palette) -> String {
     let job = board.job(&run.job);
-    let all = run.loaded + run.failed.len() + run.not_started;
+    let all = run.loaded + run.loaded_elsewhere + run.failed.len() + run.not_started;
     if let ([(key, failure)], 1) = (&run.failed[..], all) {
         let message = message(run, (key, failure), board);
         return single_failure(run, (key, failure), &message, palette);
@@ -37,7 +37,8 @@ pub(super) fn text(run: &Summary, board: &Board, palette: Palette) -> String {
         if !run.failed.is_empty() {
             lines.push(String::new());
         }
-        let word = if run.interrupted { "go on with:" } else { "try again:" };
+        let goes_on = run.interrupted || run.halted.is_some();
+        let word = if goes_on { "go on with:" } else { "try again:" };
         lines.push(format!("{} {}", palette.paint(Tone::Strong, word), escaped(command)));
     }
     lines.join("\n")
@@ -47,17 +48,20 @@ pub(super) fn text(run: &Summary, board: &Board, palette: Palette) -> String {
 pub(super) fn word(run: &Summary) -> (&'static str, Tone) {
     match () {
         () if run.interrupted => ("stopped", Tone::Warn),
+        () if run.halted == Some(Halt::Cancelled) => ("cancelled", Tone::Bad),
+        () if run.halted == Some(Halt::Paused) => ("paused", Tone::Warn),
         () if !run.failed.is_empty() => ("failed", Tone::Bad),
         () if run.not_started > 0 => ("not done", Tone::Warn),
-        () if run.loaded == 0 => ("nothing to do", Tone::Good),
+        () if run.loaded + run.loaded_elsewhere == 0 => ("nothing to do", Tone::Good),
         () => ("done", Tone::Good),
     }
 }
 
 /// `orders: 1,091 loaded, 1 failed, 4 skipped (already loaded)`.
 fn verdict(run: &Summary, job: Option<&JobCount>) -> String {
-    let name = escaped(run.job.strip_prefix("copy:").unwrap_or(&run.job));
-    let all = run.loaded + run.failed.len() + run.not_started;
+    let name = run.backfill.as_deref().unwrap_or(run.job.strip_prefix("copy:").unwrap_or(&run.job));
+    let name = escaped(name);
+    let all = run.loaded + run.loaded_elsewhere + run.failed.len() + run.not_started;
     if job.is_some_and(JobCount::is_whole) && run.loaded == 1 {
         return format!("{name}: {}", numbers(run));
     }
@@ -70,7 +74,13 @@ fn verdict(run: &Summary, job: Option<&JobCount>) -> String {
         loaded => Some(format!("{} loaded", grouped(loaded as u64))),
     };
     let skipped = part(run.skipped, "skipped").map(|text| format!("{text}{}", reasons(job)));
-    let parts = [loaded, part(run.failed.len(), "failed"), part(run.not_started, "not done"), skipped];
+    let parts = [
+        loaded,
+        part(run.loaded_elsewhere, "by other processes"),
+        part(run.failed.len(), "failed"),
+        part(run.not_started, "not done"),
+        skipped,
+    ];
     format!("{name}: {}", parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
 }
 
@@ -234,6 +244,27 @@ mod tests {
         let started = Event::RunStarted(story::run("orders", 0, 2));
         let events = [started, skip(1, "already loaded"), skip(2, "already loaded")];
         assert_snapshot!(shown(&run, &events), @"nothing to do  orders: 2 skipped (already loaded)");
+    }
+
+    #[test]
+    fn a_backfill_says_what_other_processes_loaded_and_why_it_ended() {
+        let run = Summary {
+            loaded: 90,
+            failed: Vec::new(),
+            not_started: 75,
+            backfill: Some("orders/7".into()),
+            loaded_elsewhere: 200,
+            halted: Some(Halt::Paused),
+            retry_command: Some("pgtide backfill resume orders/7".into()),
+            ..story::backfill_summary()
+        };
+        assert_snapshot!(shown(&run, &[]), @"
+        paused  orders/7: 90 of 365 loaded, 200 by other processes, 75 not done, 4 skipped
+                928,445,364 rows  136 GB  in 40 m 43 s  380 k/s  56 MB/s
+        go on with: pgtide backfill resume orders/7
+        ");
+        let run = Summary { halted: Some(Halt::Cancelled), retry_command: None, ..run };
+        assert!(shown(&run, &[]).starts_with("cancelled  orders/7: 90 of 365 loaded"));
     }
 
     #[test]

@@ -135,19 +135,24 @@ fn help_of_a_verb_at_80_columns() {
           --interval-end <TIME>    The first instant after
 
     Load:
-          --writers <N>         Destination connections per interval, 1 to 16
-          --batch-rows <ROWS>   Rows in a transaction: 50000, 50k
-          --batch-bytes <SIZE>  Bytes in a transaction: 16MiB
-          --parallel <N>        Intervals (or tables) at once in this process, 1 to
-                                64
-          --retries <N>         Further tries after a failure that may pass
-          --fail-fast           Start nothing new after the first failure
-          --dry-run             Show the plan and change nothing
-          --take-over           End the run that holds an interval, and load it here
-          --force               Load again what append has loaded: its rows are then
-                                there twice
-          --reload              Load also what is loaded; its rows are replaced
-          --stale               Load also what is stale
+          --writers <N>           Destination connections per interval, 1 to 16
+          --batch-rows <ROWS>     Rows in a transaction: 50000, 50k
+          --batch-bytes <SIZE>    Bytes in a transaction: 16MiB
+          --parallel <N>          Intervals (or tables) at once in this process, 1
+                                  to 64
+          --retries <N>           Further tries after a failure that may pass
+          --fail-fast             Start nothing new after the first failure
+          --stop-at <HH:MM>       Start nothing new after this time of day, in the
+                                  job's zone: 07:00
+          --max-rate <ROWS|SIZE>  The most to read in a second, in this process: 50k
+                                  (rows), 20MiB (bytes)
+          --dry-run               Show the plan and change nothing
+          --take-over             End the run that holds an interval, and load it
+                                  here
+          --force                 Load again what append has loaded: its rows are
+                                  then there twice
+          --reload                Load also what is loaded; its rows are replaced
+          --stale                 Load also what is stale
 
     For every command:
       -s, --source <CONN|URL>       The source: a connection's name, or a URL
@@ -196,15 +201,17 @@ fn help_of_a_verb_at_160_columns() {
       -h, --help           Print help
 
     Load:
-          --writers <N>         Destination connections per interval, 1 to 16
-          --batch-rows <ROWS>   Rows in a transaction: 50000, 50k
-          --batch-bytes <SIZE>  Bytes in a transaction: 16MiB
-          --parallel <N>        Intervals (or tables) at once in this process, 1 to 64
-          --retries <N>         Further tries after a failure that may pass
-          --fail-fast           Start nothing new after the first failure
-          --dry-run             Show the plan and change nothing
-          --take-over           End the run that holds an interval, and load it here
-          --force               Load again what append has loaded: its rows are then there twice
+          --writers <N>           Destination connections per interval, 1 to 16
+          --batch-rows <ROWS>     Rows in a transaction: 50000, 50k
+          --batch-bytes <SIZE>    Bytes in a transaction: 16MiB
+          --parallel <N>          Intervals (or tables) at once in this process, 1 to 64
+          --retries <N>           Further tries after a failure that may pass
+          --fail-fast             Start nothing new after the first failure
+          --stop-at <HH:MM>       Start nothing new after this time of day, in the job's zone: 07:00
+          --max-rate <ROWS|SIZE>  The most to read in a second, in this process: 50k (rows), 20MiB (bytes)
+          --dry-run               Show the plan and change nothing
+          --take-over             End the run that holds an interval, and load it here
+          --force                 Load again what append has loaded: its rows are then there twice
 
     For every command:
       -s, --source <CONN|URL>       The source: a connection's name, or a URL

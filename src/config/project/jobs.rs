@@ -101,7 +101,28 @@ impl Project {
             let message = format!("`{was}` has a file of its own: remove that one, or this key");
             return Err(vec![Finding { place, key: Some("was".to_owned()), message }]);
         }
+        if let Some(what) = self.pool_finding(&job) {
+            let key =
+                if own.entries.contains_key("pool") || job.pool_slots < 2 { "pool" } else { "pool_slots" };
+            let place = own.entries.get(key).map(|(place, _)| place.clone());
+            let place = place.unwrap_or(Place { file: shown, line: 0 });
+            return Err(vec![Finding::at(place, what).about(key)]);
+        }
         self.overridden(job).map_err(|finding| vec![finding])
+    }
+
+    /// What is wrong with the pool of a job, if something is.
+    fn pool_finding(&self, job: &Job) -> Option<String> {
+        let pool = job.pool.as_ref()?;
+        let Some(slots) = self.pool_slots(pool) else {
+            let suggestion = did_you_mean(pool, self.document.pools.keys().map(String::as_str));
+            let shown = pool.escape_debug();
+            return Some(format!(
+                "`{shown}` is not declared{suggestion}; add it under [pools] in pgtide.toml: {shown} = 4"
+            ));
+        };
+        let wanted = job.pool_slots;
+        (wanted > slots).then(|| format!("`{pool}` has {slots} slots, and an interval takes {wanted}"))
     }
 
     /// Applies the command line. A place there is known as `source` or `destination` from then on.
