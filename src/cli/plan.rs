@@ -30,10 +30,12 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> 
 pub(super) async fn show(context: &Context, project: &Project, tasks: Vec<Task>) -> anyhow::Result<u8> {
     let mut objects = Vec::new();
     for Task { job, request, options } in tasks {
-        crate::plan::check(&job, &request, Utc::now())?;
+        let now = Utc::now();
+        crate::plan::check(&job, &request, now)?;
+        let job = job.at(now);
         let workshop = Workshop::new(context, project, "plan");
         let engine = workshop.engine(&job, Events::silent(), options)?;
-        let outlook = engine.look(&job, &request, Utc::now()).await?;
+        let outlook = engine.look(&job, &request, now).await?;
         match context.output.format {
             Format::Text => context.output.print(&text(&job, &outlook, context.output.verbose)?),
             Format::Json => objects.push(object(&job, &outlook)?),
