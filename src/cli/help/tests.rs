@@ -138,6 +138,7 @@ fn help_of_a_verb_at_80_columns() {
                                 64
           --retries <N>         Further tries after a failure that may pass
           --fail-fast           Start nothing new after the first failure
+          --run-backwards       Load the newest interval first
           --dry-run             Show the plan and change nothing
           --take-over           End the run that holds an interval, and load it here
           --force               Load again what append has loaded: its rows are then
@@ -166,8 +167,8 @@ fn help_of_a_verb_at_80_columns() {
       pgtide run orders --date 2026-01-05    this day, unless it is loaded
       pgtide run orders --date 2026-01 --reload
 
-    An interval is loaded when it is complete, exactly once; loaded ones are left
-    alone.
+    Without dates: what is due, that is complete and its schedule has come.
+    With dates: these, if they are complete. Loaded ones are left alone.
     ");
 }
 
@@ -198,6 +199,7 @@ fn help_of_a_verb_at_160_columns() {
           --parallel <N>        Intervals (or tables) at once in this process, 1 to 64
           --retries <N>         Further tries after a failure that may pass
           --fail-fast           Start nothing new after the first failure
+          --run-backwards       Load the newest interval first
           --dry-run             Show the plan and change nothing
           --take-over           End the run that holds an interval, and load it here
           --force               Load again what append has loaded: its rows are then there twice
