@@ -32,6 +32,10 @@ mod airflow_query;
 mod backfills;
 /// Wrong input of every kind: one clear line, the right exit code, nothing changed, no secret and no value.
 mod bad_input;
+/// Calendars and schedules that make no sense: the key or the date by name, nothing changed.
+mod bad_schedules;
+/// Postgres agrees where days, weeks, months and hours begin, in every zone.
+mod calendar;
 /// Runs meet runs, signals and take-overs: one load, nothing lost, nothing in the way.
 mod concurrency;
 /// Killed at random moments, in every load mode: each row arrives once all the same.
@@ -48,6 +52,8 @@ mod rename;
 mod schedule;
 /// Status beyond the calendar: gaps, deadlines, ten years, watching; several jobs in one run.
 mod status_more;
+/// Runs without names: what is due, when, in which order, and what is loaded again.
+mod unasked;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
 /// The verbs that look and set right: status, mark, check, init.

@@ -34,7 +34,8 @@ Examples:
   pgtide run orders --date 2026-01-05    this day, unless it is loaded
   pgtide run orders --date 2026-01 --reload
 
-An interval is loaded when it is complete, exactly once; loaded ones are left alone.";
+Without dates: what is due, that is complete and its schedule has come.
+With dates: these, if they are complete. Loaded ones are left alone.";
 
 pub(super) const BACKFILL: &str = "\
 Examples:

@@ -1,6 +1,6 @@
 //! `pgtide plan`, and `--dry-run`: what would happen, and why; nothing changes.
 
-use chrono::Utc;
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::args::RunArgs;
@@ -12,6 +12,7 @@ use crate::config::project::Project;
 use crate::engine::Outlook;
 use crate::event::Events;
 use crate::exit;
+use crate::interval::DataInterval;
 use crate::plan::{Action, Planned};
 use crate::report::Format;
 use crate::report::number::grouped;
@@ -29,10 +30,12 @@ pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> 
 pub(super) async fn show(context: &Context, project: &Project, tasks: Vec<Task>) -> anyhow::Result<u8> {
     let mut objects = Vec::new();
     for Task { job, request, options } in tasks {
-        crate::plan::check(&job, &request, Utc::now())?;
+        let now = Utc::now();
+        crate::plan::check(&job, &request, now)?;
+        let job = job.at(now);
         let workshop = Workshop::new(context, project, "plan");
         let engine = workshop.engine(&job, Events::silent(), options)?;
-        let outlook = engine.look(&job, &request, Utc::now()).await?;
+        let outlook = engine.look(&job, &request, now).await?;
         match context.output.format {
             Format::Text => context.output.print(&text(&job, &outlook, context.output.verbose)?),
             Format::Json => objects.push(object(&job, &outlook)?),
@@ -52,9 +55,13 @@ fn text(job: &Job, outlook: &Outlook, verbose: bool) -> anyhow::Result<String> {
         grouped(load as u64),
         grouped((outlook.plan.intervals.len() - load + outlook.plan.done) as u64)
     ));
-    push_intervals(&mut out, &outlook.plan.intervals, verbose);
+    push_intervals(&mut out, job, &outlook.plan.intervals, verbose);
     for note in &outlook.plan.notes {
         out.push_str(&format!("  {note}\n"));
+    }
+    if verbose && !outlook.plan.other_definition.is_empty() {
+        let keys: Vec<_> = outlook.plan.other_definition.iter().map(|i| key(job, i)).collect();
+        out.push_str(&format!("  of another definition: {}\n", keys.join(" ")));
     }
     if let Some((interval, resolved)) = &outlook.resolved {
         push_columns(&mut out, resolved, verbose);
@@ -82,7 +89,7 @@ fn text(job: &Job, outlook: &Outlook, verbose: bool) -> anyhow::Result<String> {
     Ok(out)
 }
 
-fn push_intervals(out: &mut String, intervals: &[Planned], verbose: bool) {
+fn push_intervals(out: &mut String, job: &Job, intervals: &[Planned], verbose: bool) {
     let all = verbose || intervals.len() <= LISTED;
     for (index, planned) in intervals.iter().enumerate() {
         if !all && index == LISTED / 2 {
@@ -90,8 +97,15 @@ fn push_intervals(out: &mut String, intervals: &[Planned], verbose: bool) {
         }
         if all || index < LISTED / 2 || index >= intervals.len() - LISTED / 2 {
             out.push_str(&format!("  {}  {:6}  {}\n", planned.key, word(planned.action), planned.reason));
+            if let (Some(calendar), true) = (job.calendar, verbose) {
+                out.push_str(&format!("      {}\n", calendar.bounds_text(&planned.interval)));
+            }
         }
     }
+}
+
+fn key(job: &Job, interval: &DataInterval) -> String {
+    job.calendar.map_or_else(|| DataInterval::WHOLE_KEY.to_owned(), |calendar| calendar.key(interval))
 }
 
 fn push_columns(out: &mut String, resolved: &crate::engine::Resolved, verbose: bool) {
@@ -138,7 +152,8 @@ fn how(expression: &Expression) -> String {
 }
 
 fn object(job: &Job, outlook: &Outlook) -> anyhow::Result<Value> {
-    let intervals: Vec<_> = outlook.plan.intervals.iter().map(interval_object).collect();
+    let intervals: Vec<_> = outlook.plan.intervals.iter().map(|p| interval_object(job, p)).collect();
+    let others: Vec<_> = outlook.plan.other_definition.iter().map(|i| key(job, i)).collect();
     let mut object = json!({
         "job": job.name,
         "source": job.source,
@@ -146,6 +161,7 @@ fn object(job: &Job, outlook: &Outlook) -> anyhow::Result<Value> {
         "into": job.into.to_string(),
         "intervals": intervals,
         "done": outlook.plan.done,
+        "other_definition": others,
         "notes": outlook.plan.notes,
         "scans": outlook.scans,
         "connections": {
@@ -178,10 +194,21 @@ fn object(job: &Job, outlook: &Outlook) -> anyhow::Result<Value> {
     Ok(object)
 }
 
-fn interval_object(planned: &Planned) -> Value {
+/// Instants are in UTC; the local ones, in the job's zone, have its offset.
+fn interval_object(job: &Job, planned: &Planned) -> Value {
+    let DataInterval { start, end } = planned.interval;
+    let calendar = job.calendar;
+    let utc = |at: DateTime<Utc>| calendar.map(|_| at.to_rfc3339_opts(SecondsFormat::Secs, true));
+    let local = |at: DateTime<Utc>| calendar.map(|calendar| calendar.local(at).to_rfc3339());
     json!({
         "interval": planned.key,
         "action": word(planned.action),
         "reason": planned.reason,
+        "start": utc(start),
+        "end": utc(end),
+        "local_start": local(start),
+        "local_end": local(end),
+        "hours": calendar.map(|_| (end - start).num_seconds() as f64 / 3600.0),
+        "tries_left": planned.tries_left,
     })
 }

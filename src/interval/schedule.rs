@@ -42,7 +42,7 @@ const FIRST: DateTime<Utc> = DateTime::from_timestamp(-30_610_224_000, 0).expect
 const LAST: DateTime<Utc> = DateTime::from_timestamp(64_060_588_800, 0).expect("within chrono's range");
 
 /// A cron expression in a time zone.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Schedule {
     text: String,
     timezone: Tz,
@@ -130,6 +130,13 @@ impl Schedule {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// Text and zone: the parsed form is long.
+impl fmt::Debug for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Schedule({} {})", self.text, self.timezone)
     }
 }
 

@@ -96,10 +96,22 @@ pub fn next_due(job: &Job, recorded: &[Recorded], now: DateTime<Utc>) -> Option<
             return Some(now);
         }
     }
-    if job.calendar.is_some() && job.catchup == Catchup::None {
+    let Some(calendar) = job.calendar else { return upcoming(job, now).map(|(_, at)| at) };
+    if job.catchup == Catchup::None {
         return None;
     }
-    upcoming(job, now).map(|(_, at)| at)
+    let is_settled = |r: &&Recorded| {
+        r.state.has_rows()
+            || r.state == State::Skipped
+            || (r.state == State::Failed && r.attempts > job.retries)
+    };
+    let settled: HashSet<_> = recorded.iter().filter(is_settled).map(|r| r.interval).collect();
+    let (mut interval, _) = upcoming(job, now)?;
+    // What was loaded early leaves nothing to do but looking back.
+    while job.lookback.is_empty() && (settled.contains(&interval) || interval.is_empty()) {
+        interval = calendar.next(&interval);
+    }
+    Bounds::of(job).contains(interval.start).then(|| due_at(job, &interval))
 }
 
 /// The intervals that ought to be loaded, whose `deadline` has passed, and that are not; oldest first.

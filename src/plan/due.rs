@@ -28,7 +28,10 @@ pub(super) fn plan(context: &Context<'_>) -> Result<Plan> {
         plan.done -= plan.intervals[listed..].iter().filter(|p| window.contains(p.interval.start)).count();
     }
     plan.intervals.sort_unstable_by_key(|planned| planned.interval);
-    plan.notes.extend(other_definitions(context));
+    plan.other_definition = context.other_definition();
+    if let Some(found) = number_and_span(context, &plan.other_definition).filter(|_| !context.request.stale) {
+        plan.notes.push(format!("loaded by another definition: {found}; --stale reloads them"));
+    }
     if plan.intervals.is_empty() {
         plan.notes.extend(nothing_due(context));
     }
@@ -51,16 +54,14 @@ pub(super) fn check(context: &Context<'_>) -> Result<()> {
 
 /// Takes up what earlier attempts left unfinished outside the window, or says that it is left.
 fn take_up(context: &Context<'_>, window: Option<DataInterval>, plan: &mut Plan) {
-    let mut unfinished: Vec<_> =
-        context.recorded.iter().filter(|r| is_unfinished(context, r, window)).collect();
-    unfinished.sort_unstable_by_key(|record| record.interval);
+    let unfinished = context.recorded.iter().filter(|r| is_unfinished(context, r, window));
     let (unfinished, foreign): (Vec<_>, Vec<_>) =
-        unfinished.into_iter().partition(|record| context.calendar.is_on_grid(&record.interval));
+        unfinished.map(|record| record.interval).partition(|interval| context.calendar.is_on_grid(interval));
     if let Some(found) = number_and_span(context, &foreign) {
         plan.notes.push(format!("unfinished, of another unit or time zone: {found}; left alone"));
     }
     if matches!(context.job.catchup, Catchup::Gaps | Catchup::All) {
-        plan.intervals.extend(unfinished.iter().filter_map(|record| context.decide_due(record.interval)));
+        plan.intervals.extend(unfinished.iter().filter_map(|interval| context.decide_due(*interval)));
     } else if let Some(found) = number_and_span(context, &unfinished) {
         plan.notes.push(format!("unfinished, but left out by `catchup`: {found}; name them to load them"));
     }
@@ -132,25 +133,10 @@ fn is_unfinished(context: &Context<'_>, record: &Recorded, window: Option<DataIn
         && context.due_until.is_some_and(|until| record.interval.end <= until)
 }
 
-/// How many loaded intervals another definition of the job made, unless they are reloaded now.
-fn other_definitions(context: &Context<'_>) -> Option<String> {
-    if context.request.stale {
-        return None;
-    }
-    let others: Vec<_> = context
-        .recorded
-        .iter()
-        .filter(|r| r.state == State::Loaded && context.is_other_definition(r))
-        .collect();
-    let found = number_and_span(context, &others)?;
-    Some(format!("loaded by another definition: {found}; --stale reloads them"))
-}
-
 /// `3, 2026-01-05 to 2026-01-09`, or none for none.
-fn number_and_span(context: &Context<'_>, records: &[&Recorded]) -> Option<String> {
-    let intervals = records.iter().map(|record| record.interval);
-    let [first, last] = [intervals.clone().min()?, intervals.max()?].map(|i| context.calendar.key(&i));
-    let number = grouped(records.len() as i64);
+fn number_and_span(context: &Context<'_>, intervals: &[DataInterval]) -> Option<String> {
+    let [first, last] = [intervals.iter().min()?, intervals.iter().max()?].map(|i| context.calendar.key(i));
+    let number = grouped(intervals.len() as i64);
     Some(if first == last { format!("{number}, {first}") } else { format!("{number}, {first} to {last}") })
 }
 

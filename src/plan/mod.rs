@@ -18,7 +18,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -156,6 +156,9 @@ pub struct Plan {
     pub intervals: Vec<Planned>,
     /// Without names: how many intervals need nothing and are not listed.
     pub done: usize,
+    /// The intervals whose rows another definition of the job loaded, oldest first: of those that were
+    /// named, or of all.
+    pub other_definition: Vec<DataInterval>,
     /// What a person should know about the plan, one line each.
     pub notes: Vec<String>,
 }
@@ -270,6 +273,14 @@ impl<'a> Context<'a> {
             is_bounded: true,
         })
     }
+
+    /// The intervals whose rows another definition loaded, oldest first.
+    fn other_definition(&self) -> Vec<DataInterval> {
+        let others = self.recorded.iter().filter(|r| r.state.has_rows() && self.is_other_definition(r));
+        let mut others: Vec<_> = others.map(|record| record.interval).collect();
+        others.sort_unstable();
+        others
+    }
 }
 
 /// Exactly the intervals that are named.
@@ -280,8 +291,11 @@ fn named(context: &Context<'_>) -> Result<Plan> {
     } else {
         Vec::new()
     };
-    let intervals = asked.into_iter().map(|interval| context.decide_named(interval)).collect();
-    Ok(Plan { intervals, done: 0, notes })
+    let intervals: Vec<_> = asked.into_iter().map(|interval| context.decide_named(interval)).collect();
+    let mut other_definition = context.other_definition();
+    let asked: HashSet<_> = intervals.iter().map(|planned| planned.interval).collect();
+    other_definition.retain(|interval| asked.contains(interval));
+    Ok(Plan { intervals, done: 0, other_definition, notes })
 }
 
 fn too_many(number: i64, what: &str) -> Error {

@@ -720,5 +720,6 @@ mod whole_tables {
 }
 
 mod past;
+mod properties;
 mod schedules;
 mod snapshots;

@@ -142,6 +142,7 @@ fn help_of_a_verb_at_80_columns() {
                                   to 64
           --retries <N>           Further tries after a failure that may pass
           --fail-fast             Start nothing new after the first failure
+          --run-backwards         Load the newest interval first
           --stop-at <HH:MM>       Start nothing new after this time of day, in the
                                   job's zone: 07:00
           --max-rate <ROWS|SIZE>  The most to read in a second, in this process: 50k
@@ -175,8 +176,8 @@ fn help_of_a_verb_at_80_columns() {
       pgtide run orders --date 2026-01-05    this day, unless it is loaded
       pgtide run orders --date 2026-01 --reload
 
-    An interval is loaded when it is complete, exactly once; loaded ones are left
-    alone.
+    Without dates: what is due, that is complete and its schedule has come.
+    With dates: these, if they are complete. Loaded ones are left alone.
     ");
 }
 
@@ -207,6 +208,7 @@ fn help_of_a_verb_at_160_columns() {
           --parallel <N>          Intervals (or tables) at once in this process, 1 to 64
           --retries <N>           Further tries after a failure that may pass
           --fail-fast             Start nothing new after the first failure
+          --run-backwards         Load the newest interval first
           --stop-at <HH:MM>       Start nothing new after this time of day, in the job's zone: 07:00
           --max-rate <ROWS|SIZE>  The most to read in a second, in this process: 50k (rows), 20MiB (bytes)
           --dry-run               Show the plan and change nothing

@@ -213,7 +213,7 @@ fn what_does_not_fit_together_is_refused() {
         ("scope = \"a = 1\"\nempty_with = \"truncate\"".to_owned(), "outside `scope`"),
         ("mode = \"append\"\nmax_shrink = 0.5".to_owned(), "`max_shrink`: is for modes that replace rows"),
         ("lookback = 1".to_owned(), "`lookback`: needs an `interval`"),
-        (daily("pool = \"p\""), "`pool`: is not built in this release"),
+        (daily("create_partitions = true"), "`create_partitions`: is not built in this release"),
         (daily("columns = [\"a\"]"), "`time_column`: `at` is not among `columns`"),
         ("columns = [\"a\"]\ncast = { b = \"1\" }".to_owned(), "`cast`: `b` is not among `columns`"),
         ("source = \"x\"\ndestination = \"x\"".to_owned(), "is the source, and the table is the same"),
