@@ -231,15 +231,16 @@ mod tests {
         let script = "sleep 1000 & echo $! > child; wait".to_owned();
         let child = folder.path().join("child");
         let arguments = ["-c".to_owned(), script];
-        let run = run(&OsString::from("sh"), &arguments, folder.path(), String::new());
+        let shell = OsString::from("sh");
+        let run = run(&shell, &arguments, folder.path(), String::new());
         let mut run = Box::pin(run);
         let pid = loop {
             // It goes on until its child is known.
             let problem = within(Duration::from_millis(20), run.as_mut()).await;
             assert!(problem.is_some_and(|what| what.contains("had not ended")));
-            match std::fs::read_to_string(&child).unwrap_or_default().trim().parse() {
-                Ok(pid) => break Pid::from_raw(pid),
-                Err(_) => {}
+            let pid = std::fs::read_to_string(&child).unwrap_or_default().trim().parse();
+            if let Ok(pid) = pid {
+                break Pid::from_raw(pid);
             }
         };
         drop(run);
