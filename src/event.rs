@@ -299,6 +299,11 @@ pub enum Event {
     ViewRefreshed(ViewRefreshed),
     /// The run of a job ended.
     RunFinished(Summary),
+    /// The run of a job ended before its first interval; whoever asked for it tells why.
+    RunNotStarted {
+        /// The job.
+        job: String,
+    },
     /// What a schedule does between runs.
     Scheduling(Scheduling),
 }

@@ -138,13 +138,20 @@ pub async fn tell(outcome: &Outcome<'_>, folder: &Path, shutdown: &Shutdown) -> 
     let (program, arguments) = outcome.command()?;
     let text = format!("{}\n", outcome.json());
     let file = place(program, folder);
-    let run = run(&file, arguments, folder, text);
+    let run = within(LIMIT, run(&file, arguments, folder, text));
     let problem = tokio::select! {
-        ended = run => ended.err(),
-        () = tokio::time::sleep(LIMIT) => Some(format!("had not ended after {} s and was killed", LIMIT.as_secs())),
+        problem = run => problem,
         () = cut_short(shutdown.clone()) => Some("was killed: pgtide was asked to stop".to_owned()),
     };
     problem.map(|what| format!("{}: nobody may have been told: `{program}` {what}", outcome.job.name))
+}
+
+/// What went wrong with a program, if something did; dropping it half-way kills it.
+async fn within(limit: Duration, run: impl Future<Output = Result<(), String>>) -> Option<String> {
+    match tokio::time::timeout(limit, run).await {
+        Ok(ended) => ended.err(),
+        Err(_) => Some(format!("had not ended after {} s and was killed", limit.as_secs())),
+    }
 }
 
 async fn cut_short(mut shutdown: Shutdown) {
@@ -211,5 +218,44 @@ impl Drop for Group {
         if let Some(group) = self.0 {
             let _ = killpg(group, Signal::SIGKILL);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_that_takes_too_long_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "sleep 1000 & echo $! > child; wait".to_owned();
+        let child = folder.path().join("child");
+        let arguments = ["-c".to_owned(), script];
+        let shell = OsString::from("sh");
+        let run = run(&shell, &arguments, folder.path(), String::new());
+        let mut run = Box::pin(run);
+        let pid = loop {
+            // It goes on until its child is known.
+            let problem = within(Duration::from_millis(20), run.as_mut()).await;
+            assert!(problem.is_some_and(|what| what.contains("had not ended")));
+            let pid = std::fs::read_to_string(&child).unwrap_or_default().trim().parse();
+            if let Ok(pid) = pid {
+                break Pid::from_raw(pid);
+            }
+        };
+        drop(run);
+        // A killed child of a killed parent may wait for init to take it away.
+        let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        while !(state().is_empty() || state().contains(") Z")) {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn a_program_with_a_slash_is_a_file_of_the_project() {
+        let folder = Path::new("/srv/etl");
+        assert_eq!(place("./told.sh", folder), OsString::from("/srv/etl/./told.sh"));
+        assert_eq!(place("/usr/bin/mail", folder), OsString::from("/usr/bin/mail"));
+        assert_eq!(place("mail", folder), OsString::from("mail"));
     }
 }

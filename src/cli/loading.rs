@@ -150,7 +150,7 @@ pub(super) async fn run_beside(
     let has_several = tasks.len() + broken.len() > 1;
     let is_copy = tasks.iter().all(|task| task.job.file.is_none());
     let (events, receiver) = event::channel();
-    let span = if has_several { Span::Several } else { Span::One };
+    let span = if has_several && !is_copy { Span::Several } else { Span::One };
     let started = Instant::now();
     let reporter = Reporter::start_for(&context.output, receiver, Some(context.shutdown.clone()), span);
     let result = run_all(context, project, (tasks, broken), &events).await;
@@ -234,7 +234,7 @@ pub(super) async fn run_one(
         return (name, Ok(summary));
     }
     let started = Utc::now();
-    let (job, tally) = (Arc::new(job), Tally::start(events));
+    let (job, tally) = (Arc::new(job), Tally::start(events, &workshop.told));
     let result = match workshop.engine(&job, tally.events(), options) {
         Ok(engine) => {
             workshop.warn(events);
@@ -243,20 +243,23 @@ pub(super) async fn run_one(
         Err(error) => Err(error),
     };
     let loaded = tally.finish().await;
+    if result.is_err() {
+        events.send(Event::RunNotStarted { job: name.clone() });
+    }
     workshop.tell(&job, &result, (loaded, started), events).await;
     (name, result)
 }
 
-/// Hands events on, and keeps in mind what was loaded.
+/// Hands events on, each notice once, and keeps in mind what was loaded.
 struct Tally {
     events: Events,
     counting: JoinHandle<(Vec<String>, u64)>,
 }
 
 impl Tally {
-    fn start(listener: &Events) -> Self {
+    fn start(listener: &Events, told: &Told) -> Self {
         let (events, mut receiver) = event::channel();
-        let listener = listener.clone();
+        let (listener, told) = (listener.clone(), told.clone());
         let counting = tokio::spawn(async move {
             let (mut keys, mut rows) = (Vec::new(), 0);
             while let Some(event) = receiver.recv().await {
@@ -264,7 +267,10 @@ impl Tally {
                     keys.push(id.key.clone());
                     rows += loaded.rows;
                 }
-                listener.send(event);
+                match &event {
+                    Event::Notice { message } if !is_new(&told, message) => {}
+                    _ => listener.send(event),
+                }
             }
             (keys, rows)
         });
@@ -294,8 +300,20 @@ pub(super) struct Workshop<'a> {
     has_failed: bool,
 }
 
-/// Warnings of the configuration that were said.
+/// Notices that were said.
 pub(super) type Told = Arc<Mutex<HashSet<String>>>;
+
+/// Notices that are kept in mind, in a process without an end.
+const MOST_TOLD: usize = 1_000;
+
+/// Whether a notice was not said yet; it counts as said then.
+fn is_new(told: &Told, message: &str) -> bool {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.len() >= MOST_TOLD {
+        told.clear();
+    }
+    told.insert(message.to_owned())
+}
 
 impl<'a> Workshop<'a> {
     /// A workshop for one run.
@@ -331,9 +349,8 @@ impl<'a> Workshop<'a> {
 
     /// Says each warning of the configuration once.
     fn warn(&self, events: &Events) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         for message in self.project.warnings() {
-            if told.insert(message.clone()) {
+            if is_new(&self.told, &message) {
                 events.send(Event::Notice { message });
             }
         }

@@ -59,6 +59,7 @@ fn stays(event: &Event, board: &Board, palette: Palette, moment: &Moment, verbos
     let is_single = |job: &str| board.job(job).is_some_and(|job| job.run.intervals <= 1);
     let name = |id| label(id, board.is_mixed());
     match event {
+        event if board.is_idle(event) && !verbose => String::new(),
         Event::RunStarted(run) => board.job(&run.job).map_or_else(String::new, |job| {
             let heading = phrase::heading(job, palette);
             if job.is_whole() { heading } else { format!("{heading}\n{}\n", phrase::connections(run)) }
@@ -77,7 +78,11 @@ fn stays(event: &Event, board: &Board, palette: Palette, moment: &Moment, verbos
         Event::Scheduling(said) => agenda::line(said, moment, palette),
         Event::RunFinished(run) => {
             let is_whole = board.job(&run.job).is_some_and(JobCount::is_whole);
-            let gap = if is_whole { "" } else { "\n" };
+            let gap = match () {
+                () if board.is_endless() => format!("{}  ", moment.wall.format("%H:%M:%S")),
+                () if is_whole => String::new(),
+                () => "\n".to_owned(),
+            };
             format!("{gap}{}", summary::text(run, board, palette))
         }
         _ => String::new(),

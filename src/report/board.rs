@@ -183,6 +183,11 @@ impl Board {
                     job.finished = true;
                 }
             }
+            Event::RunNotStarted { job } => {
+                if let Some(job) = self.job_mut(job) {
+                    job.finished = true;
+                }
+            }
             Event::BatchCommitted { .. }
             | Event::Notice { .. }
             | Event::ViewRefreshed(_)
@@ -245,6 +250,22 @@ impl Board {
     /// Whether several jobs work at the same time, so that a date alone would not tell which.
     pub(super) fn is_mixed(&self) -> bool {
         self.span != Span::One || self.jobs.iter().filter(|job| !job.finished).count() > 1
+    }
+
+    /// Whether it goes on and on, so that what happens needs its time.
+    pub(super) fn is_endless(&self) -> bool {
+        self.span == Span::Forever
+    }
+
+    /// Whether an event may stay unsaid among those of other jobs: there was nothing to do.
+    pub(super) fn is_idle(&self, event: &Event) -> bool {
+        let is_idle = match event {
+            // Its end says what it was.
+            Event::RunStarted(run) => run.intervals == 0 || self.span == Span::Forever,
+            Event::RunFinished(run) => run.loaded == 0 && run.failed.is_empty() && run.not_started == 0,
+            _ => false,
+        };
+        is_idle && self.span != Span::One
     }
 
     /// What to call an interval: its date, with the job's name where that is needed; a table's name.
@@ -423,5 +444,25 @@ mod tests {
         board.apply(&story::started(&id, 1, Some(100)), at(0.0));
         board.apply(&story::loaded(&id, 100), at(10.0));
         assert_eq!(board.left(at(10.0)), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn a_board_without_an_end_stays_small_and_counts_what_is_at_work() {
+        let mut board = Board::new(Span::Forever);
+        for round in 0..500 {
+            let job = format!("job-{}", round % 100);
+            let id = story::id(&job, "2026-01-01");
+            board.apply(&Event::RunStarted(story::run(&job, 1, 0)), at(0.0));
+            board.apply(&story::started(&id, 1, None), at(0.0));
+            assert_eq!((board.totals().intervals, board.totals().running), (1, 1), "round {round}");
+            match round % 3 {
+                0 => board.apply(&Event::RunNotStarted { job: job.clone() }, at(1.0)),
+                _ => board.apply(&story::loaded(&id, 10), at(1.0)),
+            }
+            let summary = crate::event::Summary { job, ..Default::default() };
+            board.apply(&Event::RunFinished(summary), at(1.0));
+            assert!(board.jobs.len() <= REMEMBERED + 1, "round {round}");
+        }
+        assert!(board.is_mixed() && board.rows_loaded <= 10 && board.tries.is_empty());
     }
 }

@@ -19,6 +19,7 @@
 //! | `notice` | `message` |
 //! | `view_refreshed` | `view` `elapsed_ms` `error` |
 //! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped` `paused` `cancelled`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` `backfill` `loaded_elsewhere` |
+//! | `run_not_started` | `job`; the error is an object of its own |
 //! | `schedule_leading` | `destination` `project` |
 //! | `schedule_standing_by` | `destination` `host` `pid` `since` |
 //! | `schedule_unreachable` | `destination` `failure` |
@@ -119,6 +120,7 @@ pub(super) fn object(event: &Event, moment: &Moment) -> Option<Value> {
             ("view_refreshed", fields)
         }
         Event::RunFinished(run) => ("run_finished", run_finished(run)),
+        Event::RunNotStarted { job } => ("run_not_started", json!({ "job": job })),
         Event::Scheduling(said) => agenda::object(said),
     };
     Some(stamped(name, moment, fields))

@@ -21,8 +21,13 @@ pub(super) struct Lines {
 
 impl View for Lines {
     fn event(&mut self, event: &Event, board: &Board, moment: &Moment) {
+        if board.is_idle(event) && !self.verbose {
+            return;
+        }
         if let Event::RunFinished(run) = event {
-            self.screen.print(&summary::text(run, board, self.palette));
+            let clock = format!("{}  ", moment.wall.format("%H:%M:%S"));
+            let clock = if board.is_endless() { &*clock } else { "" };
+            self.screen.print(&format!("{clock}{}", summary::text(run, board, self.palette)));
             return;
         }
         if let Event::RunStarted(_) = event {
@@ -101,6 +106,7 @@ impl View for Quiet {
             {
                 return;
             }
+            event if board.is_idle(event) => return,
             Event::RunFinished(run) => summary::text(run, board, self.palette),
             Event::Notice { message } if !self.only_failures => phrase::notice(message, self.palette),
             _ => return,

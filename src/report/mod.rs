@@ -106,8 +106,12 @@ impl Output {
     /// wanted.
     pub fn recap(&self, runs: &[crate::event::Summary], elapsed: Duration) {
         let only_failures = self.progress == Progress::Failures;
+        // A log has room for a whole line, and the terminal has shown it above.
+        let width = if self.progress == Progress::Bars { self.width() } else { usize::MAX };
         if self.progress != Progress::None {
-            self.screen.print(&recap::text(runs, elapsed, only_failures, self.err));
+            let text = recap::text(runs, elapsed, only_failures, self.err);
+            let lines = text.lines().map(|line| format!("{}\n", console::truncate_str(line, width, "...")));
+            self.screen.print(&lines.collect::<String>());
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct Desk {
     schedule: Arc<Schedule>,
     destination: String,
     jobs: watch::Receiver<Arc<Jobs>>,
+    /// The jobs of the last round.
+    known: Option<Arc<Jobs>>,
     lead: Lead,
     at_work: JoinSet<Result<Summary>>,
     working: HashMap<Id, Job>,
@@ -64,6 +66,7 @@ impl Desk {
             schedule,
             destination,
             jobs,
+            known: None,
             at_work: JoinSet::new(),
             working: HashMap::new(),
             troubles: HashMap::new(),
@@ -83,7 +86,7 @@ impl Desk {
                 () = shutdown.requested() => break,
                 () = tokio::time::sleep_until(wake) => {}
                 Some(ended) = self.at_work.join_next_with_id() => self.settle(ended),
-                changed = self.jobs.changed() => self.files_changed(changed.is_ok()).await,
+                _ = self.jobs.changed() => {}
             }
         }
         while let Some(ended) = self.at_work.join_next_with_id().await {
@@ -92,18 +95,24 @@ impl Desk {
         self.lead.leave().await;
     }
 
-    /// Whoever changed a file waits for what comes of it, and connections may be others now.
-    async fn files_changed(&mut self, is_known: bool) {
-        if is_known {
+    /// The jobs as they are now. Whoever changed a file waits for what comes of it; after a change of the
+    /// project's, connections may be others.
+    async fn current_jobs(&mut self) -> Arc<Jobs> {
+        let jobs = self.jobs.borrow_and_update().clone();
+        if let Some(known) = self.known.take().filter(|known| !Arc::ptr_eq(known, &jobs)) {
             self.troubles.clear();
             self.announced = None;
-            self.lead.leave().await;
+            if !Arc::ptr_eq(&known.project, &jobs.project) {
+                self.lead.leave().await;
+            }
         }
+        self.known = Some(jobs.clone());
+        jobs
     }
 
     /// Starts what is due; says when to wake.
     async fn round(&mut self) -> Instant {
-        let jobs = self.jobs.borrow_and_update().clone();
+        let jobs = self.current_jobs().await;
         let mine: Vec<_> = jobs.jobs.iter().filter(|job| job.destination == self.destination).collect();
         if mine.is_empty() {
             self.lead.leave().await;
@@ -175,7 +184,9 @@ impl Desk {
             Err(panic) => (panic.id(), Err(panicked(&panic))),
         };
         let Some(job) = self.working.remove(&id) else { return };
-        self.announced = None;
+        if result.is_ok() {
+            self.announced = None;
+        }
         match result {
             Ok(run) if run.failed.is_empty() && run.not_started == 0 => drop(self.troubles.remove(&job.name)),
             Ok(_) => {

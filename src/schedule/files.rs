@@ -38,6 +38,8 @@ struct Known {
 struct Look {
     project: Result<Project, Vec<String>>,
     jobs: BTreeMap<String, Result<Job, Vec<String>>>,
+    /// The hash of the project's file.
+    text: Option<u64>,
     /// All of it in one text, to compare looks.
     shape: String,
 }
@@ -48,6 +50,8 @@ pub(super) struct Files {
     env: Environment,
     names: Vec<String>,
     project: Arc<Project>,
+    /// The hash of the project's file; none before the first look.
+    text: Option<u64>,
     findings: Vec<String>,
     known: BTreeMap<String, Known>,
     jobs: Arc<Jobs>,
@@ -75,6 +79,7 @@ impl Files {
             env: env.clone(),
             names: names.to_owned(),
             project: project.clone(),
+            text: None,
             findings: Vec::new(),
             known: BTreeMap::new(),
             jobs,
@@ -119,7 +124,7 @@ impl Files {
         let file = project.as_ref().ok().and_then(Project::file).and_then(|file| std::fs::read(file).ok());
         let text = file.map(|text| xxhash_rust::xxh3::xxh3_64(&text));
         let shape = format!("{text:?} {:?} {jobs:?}", project.as_ref().err());
-        Look { project, jobs, shape }
+        Look { project, jobs, text, shape }
     }
 
     /// Makes a look count, and tells what is different.
@@ -127,7 +132,10 @@ impl Files {
         let mut said = Vec::new();
         match look.project {
             Ok(project) => {
-                self.project = Arc::new(project);
+                // The same project stays the same value: who leads need not compete again.
+                if self.text.is_none() || self.text != look.text {
+                    (self.project, self.text) = (Arc::new(project), look.text);
+                }
                 if !std::mem::take(&mut self.findings).is_empty() {
                     said.push(Scheduling::Mended { job: None });
                 }

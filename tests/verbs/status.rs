@@ -57,6 +57,7 @@ async fn the_calendar_shows_every_state_and_what_mends_it() {
     assert_snapshot!(site.printed("status events").await, @"
     events  source -> warehouse mart.events  day  America/New_York
     4 loaded  1 failed  3 missing  1 stale  1 skipped     2013-01-01 .. 2013-01-10
+    loaded from 2013-01-02 to 2013-01-06
 
              Jan 2013
           31  7

@@ -54,7 +54,8 @@ async fn frame(args: &StatusArgs, context: &Context) -> Result<Shown> {
 fn draw(context: &Context, shown: &Shown) {
     let (_, rows) = context.output.screen.size();
     let clock = Local::now().format("%Y-%m-%d %H:%M:%S");
-    let mut lines = vec![format!("{clock}  every {} s; Ctrl-C ends", EVERY.as_secs()), String::new()];
+    let heading = format!("{clock}  every {} s; Ctrl-C ends", EVERY.as_secs());
+    let mut lines = vec![String::new(), heading, String::new()];
     lines.extend(shown.text.lines().map(str::to_owned));
     let errors = shown.errors.iter().map(|error| format!("error: {}", error.chain()));
     // What is too long for the terminal loses its end, but never the errors.
