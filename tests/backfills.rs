@@ -294,7 +294,7 @@ async fn a_failure_is_tried_again_by_its_kind() {
     for part in ["11 of 12 loaded, 1 failed", "x 2026-01-05", "public.nowhere", "42P01"] {
         assert!(output.stderr.contains(part), "{part:?} is not in\n{}", output.stderr);
     }
-    let history = "select string_agg(outcome || ' ' || coalesce(error_code, ''), ', ' order by a.id)
+    let history = "select string_agg(a.outcome || ' ' || coalesce(a.error_code, ''), ', ' order by a.id)
                    from pgtide.attempt a join pgtide.interval i on i.id = interval_id where key = '2026-01-05'";
     assert_eq!(project.destination.scalar(history).await, "failed 42P01", "it was tried once");
 
