@@ -10,6 +10,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use chrono::Utc;
 
 use super::after;
+use super::halt::Applicant;
 use super::slot::Slot;
 use super::window::Work;
 use crate::config::job::Job;
@@ -20,6 +21,9 @@ use crate::ledger::{Claim, ClaimOutcome, ClaimRequest, Holder, TableRef};
 use crate::load;
 use crate::plan::{Action, Planned};
 use crate::postgres::connect::Session;
+
+/// The time between two looks at whether a pause is still of use.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How an interval ended well.
 pub(super) enum Outcome {
@@ -68,12 +72,39 @@ pub(super) async fn interval(
             tries: retries,
             wait,
         });
-        let mut shutdown = work.engine.shutdown.clone();
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = shutdown.requested() => return (slot, Err(Failed { error, attempt: tries.number })),
+        if let Err(stopped) = pause(&work, &mut slot, wait).await {
+            let error = if work.engine.shutdown.is_requested() { error } else { stopped };
+            return (slot, Err(Failed { error, attempt: tries.number }));
         }
     }
+}
+
+/// Waits before another try; fails when a signal comes, or when nothing more is to be started.
+async fn pause(work: &Work, slot: &mut Slot, wait: Duration) -> Result<()> {
+    let run = Applicant { has_begun: true, ..work.applicant() };
+    let end = tokio::time::Instant::now() + wait;
+    while tokio::time::Instant::now() < end {
+        let step = end.min(tokio::time::Instant::now() + LOOK_EVERY);
+        work.engine
+            .unless_stopped(async {
+                tokio::time::sleep_until(step).await;
+                Ok(())
+            })
+            .await?;
+        if run.backfill.is_some() && tokio::time::Instant::now() < end {
+            let look = async {
+                slot.open_control(&work.engine, &work.job).await?;
+                run.look_at_backfill(slot.control()?).await
+            };
+            // What the try failed with may be that there is no answer.
+            let looked = tokio::time::timeout(LOOK_EVERY, look).await;
+            if !matches!(looked, Ok(Ok(()))) {
+                slot.discard().await;
+            }
+            run.not_halted()?;
+        }
+    }
+    Ok(())
 }
 
 /// How many tries may follow the first.
@@ -170,7 +201,7 @@ impl Tries<'_> {
     /// Waits for the limits and opens sessions; gives an outcome if there is nothing left to claim.
     async fn enter(&self, slot: &mut Slot) -> Result<Option<Outcome>> {
         let Work { engine, job, budget, limits, .. } = self.work;
-        let run = self.work.applicant();
+        let run = Applicant { has_begun: self.number > 1, ..self.work.applicant() };
         limits.admit(run, slot).await?;
         engine.answered(job, slot.open(engine, job, budget.writers)).await?;
         let control = slot.control()?;

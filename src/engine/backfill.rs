@@ -55,6 +55,10 @@ impl Engine {
         };
         if let Some(found) = &found {
             refuse_idle(found)?;
+            if let (None, "", Some(last)) = (wish.number, wish.dates.as_str(), found.keys.last()) {
+                let message = format!("{} goes to {last}, as it did when it was made", found.label());
+                self.events.send(Event::Notice { message });
+            }
         }
         Ok(found)
     }

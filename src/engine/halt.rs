@@ -3,6 +3,7 @@
 //! What is open goes on to its end, but for a cancelled backfill, whose open transactions roll back.
 //! The state of the backfill is looked at on sessions that are open anyway, about once a second.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 pub(super) struct Halting {
     stop_at: Option<DateTime<Utc>>,
     halt: Mutex<Option<Halt>>,
+    /// Whether what waits for its first try is not to be started: something failed.
+    closed: AtomicBool,
     looked: Mutex<Option<Instant>>,
 }
 
@@ -36,6 +39,11 @@ impl Halting {
     pub(super) fn reason(&self) -> Option<Halt> {
         let halt = *self.halt.lock().unwrap_or_else(PoisonError::into_inner);
         halt.or_else(|| self.stop_at.filter(|stop_at| *stop_at <= Utc::now()).map(|_| Halt::StopAt))
+    }
+
+    /// Lets nothing more begin, also of what waits for a slot.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
     }
 
     fn set(&self, halt: Halt) {
@@ -61,14 +69,24 @@ pub(super) struct Applicant<'a> {
     pub(super) ledger: &'a Ledger,
     pub(super) halting: &'a Halting,
     pub(super) backfill: Option<&'a Backfill>,
+    /// Whether it has begun: a try that follows another goes on also when nothing new is to begin.
+    pub(super) has_begun: bool,
 }
 
 impl Applicant<'_> {
     /// Fails when nothing more is to be started.
     pub(super) async fn may_start(&self, control: &Session) -> Result<()> {
         self.look_at_backfill(control).await?;
+        self.not_halted()
+    }
+
+    /// Fails when nothing more is to be started, as far as is known.
+    pub(super) fn not_halted(&self) -> Result<()> {
         match self.halting.reason() {
             Some(halt) => Err(self.halted(halt)),
+            None if !self.has_begun && self.halting.closed.load(Ordering::Relaxed) => {
+                Err(Error::new(ErrorKind::Interrupted, "nothing new is started after a failure"))
+            }
             None => Ok(()),
         }
     }

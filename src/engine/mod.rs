@@ -201,8 +201,6 @@ impl Engine {
         let found = Found { job: job.clone(), request, ledger, history, backfill, plan };
         let mut summary = Summary { job: job.name.clone(), ..Summary::default() };
         let refreshed = self.load(slot, found, &mut summary).await?;
-        // As they are read, not as they happened to end.
-        summary.failed.sort_by(|(one, _), (other, _)| one.cmp(other));
         summary.elapsed = started.elapsed();
         summary.interrupted = self.shutdown.is_requested();
         // What is loaded is said also when a refresh failed after it.
@@ -237,9 +235,18 @@ impl Engine {
         let limits = Limits::of(self, &job, &budget);
         let halting = Halting::at(self.options.stop_at);
         if let Some(ledger) = ledger.as_ref().filter(|_| slot.source.is_none()) {
-            let run =
-                Applicant { engine: self, job: &job, ledger, halting: &halting, backfill: backfill.as_ref() };
-            Box::pin(limits.admit(run, slot)).await?;
+            let (engine, backfill) = (self.as_ref(), backfill.as_ref());
+            let run = Applicant { engine, job: &job, ledger, halting: &halting, backfill, has_begun: false };
+            if let Some(halt) = admit_first(&limits, run, slot).await? {
+                summary.not_started = load.len();
+                summary.halted = Some(halt);
+                summary.retry_command = match backfill {
+                    Some(_) if halt == Halt::Cancelled => None,
+                    Some(backfill) => Some(backfill::resume_command(backfill)),
+                    None => Commands::new(&job).retry(summary, &request),
+                };
+                return Ok(Ok(()));
+            }
         }
         // Nothing is made, not even the ledger, before everything was found to fit.
         let prepared = Box::pin(self.answered(&job, self.prepare(slot, &job, ledger, &first.interval))).await;
@@ -270,6 +277,8 @@ impl Engine {
     /// Writes the command for the rest; says in the ledger that a backfill is done.
     async fn conclude(self: &Arc<Self>, work: &Work, slot: &mut Slot, summary: &mut Summary) {
         let Work { job, ledger, request, backfill, .. } = work;
+        // As they are read, not as they happened to end.
+        summary.failed.sort_by(|(one, _), (other, _)| one.cmp(other));
         let Some(backfill) = backfill else {
             summary.retry_command = Commands::new(job).retry(summary, request);
             return;
@@ -361,6 +370,18 @@ impl Engine {
         // Each interval waits for the one before.
         let wanted = if job.depends_on_past { 1 } else { wanted };
         Budget::new(job, intervals, wanted, self.source.max_connections, self.destination.max_connections)
+    }
+}
+
+/// Waits for the connections of the first interval, which the look at the source needs already; gives
+/// the reason if nothing is to be started any more.
+async fn admit_first(limits: &Limits, run: Applicant<'_>, slot: &mut Slot) -> Result<Option<Halt>> {
+    match Box::pin(limits.admit(run, slot)).await {
+        Ok(()) => Ok(None),
+        Err(error) => match run.halting.reason() {
+            Some(halt) if error.kind() == ErrorKind::Interrupted => Ok(Some(halt)),
+            _ => Err(error),
+        },
     }
 }
 

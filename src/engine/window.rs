@@ -29,6 +29,9 @@ use crate::plan::{Planned, Request};
 /// The time between two looks at what other processes do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// So many looks at the others may fail in a row.
+const MOST_MISSES: u32 = 5;
+
 /// What every interval of a run shares.
 pub(crate) struct Work {
     pub(super) engine: Arc<Engine>,
@@ -57,6 +60,7 @@ impl Work {
             ledger: &self.ledger,
             halting: &self.halting,
             backfill: self.backfill.as_ref(),
+            has_begun: false,
         }
     }
 }
@@ -75,6 +79,10 @@ pub(super) struct Window<'s> {
     tasks: JoinSet<Ended>,
     running: HashMap<Id, Planned>,
     stop: bool,
+    /// Looks at the others in a row that failed.
+    misses: u32,
+    /// Whether it was said that others are waited for.
+    said: bool,
 }
 
 impl<'s> Window<'s> {
@@ -85,7 +93,18 @@ impl<'s> Window<'s> {
         free.push(first);
         let waiting = load.into_iter().map(|planned| (planned, false)).collect();
         let (tasks, running) = (JoinSet::new(), HashMap::new());
-        Self { work, summary, waiting, elsewhere: Vec::new(), free, tasks, running, stop: false }
+        Self {
+            work,
+            summary,
+            waiting,
+            elsewhere: Vec::new(),
+            free,
+            tasks,
+            running,
+            stop: false,
+            misses: 0,
+            said: false,
+        }
     }
 
     /// Runs all of them; returns a slot whose sessions are still good.
@@ -136,6 +155,9 @@ impl<'s> Window<'s> {
         };
         let Some(planned) = self.running.remove(&task) else { return };
         self.stop |= self.settle(planned, outcome);
+        if self.stop {
+            self.work.halting.close();
+        }
         self.keep(slot).await;
     }
 
@@ -208,32 +230,46 @@ impl<'s> Window<'s> {
     /// Asks the ledger what became of the intervals that other processes have.
     async fn look_elsewhere(&mut self) {
         let Some(mut slot) = self.free.pop() else { return };
+        self.say_waiting();
         let work = self.work.clone();
         let asked = work.engine.answered(&work.job, work.fates(&mut slot, &self.elsewhere)).await;
         match asked {
             Ok(fates) => {
+                self.misses = 0;
                 self.free.push(slot);
                 for (planned, fate) in std::mem::take(&mut self.elsewhere).into_iter().zip(fates) {
                     self.meet(planned, fate);
                 }
             }
             Err(error) => {
-                tracing::debug!("the others could not be looked at: {}", error.chain());
                 slot.discard().await;
                 self.free.push(slot);
-                // A server that is gone is gone for this process, too.
-                self.stop |= error.kind() != ErrorKind::Connection || self.lost_patience(&error);
+                self.miss(&error);
             }
         }
     }
 
-    /// The intervals with others fail with the connection that tells about them.
-    fn lost_patience(&mut self, error: &Error) -> bool {
+    /// Says once that only others are at work.
+    fn say_waiting(&mut self) {
+        let Some(backfill) = self.work.backfill.as_ref().filter(|_| self.tasks.is_empty()) else { return };
+        if !std::mem::replace(&mut self.said, true) {
+            let number = self.elsewhere.len();
+            let message = format!("{} waits: other processes have the last {number} of it", backfill.label());
+            self.work.engine.events.send(Event::Notice { message });
+        }
+    }
+
+    /// The ledger could not be asked; a lost session is opened anew, a few times in a row.
+    fn miss(&mut self, error: &Error) {
+        tracing::debug!("the others could not be looked at: {}", error.chain());
+        self.misses += 1;
+        if error.kind() == ErrorKind::Interrupted || (error.is_retryable() && self.misses < MOST_MISSES) {
+            return;
+        }
         for planned in std::mem::take(&mut self.elsewhere) {
             let id = self.work.id(&planned);
             self.fail(id, Failure::of(error, 1, Utc::now()));
         }
-        true
     }
 
     fn meet(&mut self, planned: Planned, fate: Fate) {
