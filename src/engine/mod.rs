@@ -195,7 +195,9 @@ impl Engine {
             };
             let table_oid = work.resolved.table_oid();
             let first = std::mem::replace(slot, Slot::new());
-            *slot = self.load(Arc::new(work), load, first, &mut summary).await;
+            let work = Arc::new(work);
+            *slot = self.load(work.clone(), load, first, &mut summary).await;
+            after::tidy_run(&work, slot).await;
             let refresh = Box::pin(self.refresh_views(job, table_oid, slot, &summary));
             refreshed = self.unless_stopped(refresh).await;
         }
