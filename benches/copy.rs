@@ -14,8 +14,8 @@ mod measure;
 use anyhow::{Context, Result, ensure};
 
 use measure::figures::{Figures, mebibytes, median, seconds};
+use measure::pair::Pair;
 use measure::process::{Cost, machine};
-use measure::servers::Pair;
 
 const ROWS: u64 = 6_001_215;
 const ROUNDS: u64 = 5;

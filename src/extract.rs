@@ -4,6 +4,7 @@
 //! mode, before the snapshot exists: a TRUNCATE that got in between would otherwise show an empty
 //! table without any error. Called by the engine, once per attempt.
 
+use futures::join;
 use tokio_postgres::{IsolationLevel, Statement, Transaction};
 
 use crate::chunk::ChunkSender;
@@ -71,6 +72,7 @@ enum ReadError {
     Ours(Error),
 }
 
+const SNAPSHOT: &str = "select pg_catalog.pg_current_snapshot()::pg_catalog.text";
 const READING: &str = "reading the source";
 
 async fn read(
@@ -80,6 +82,8 @@ async fn read(
     sender: ChunkSender,
 ) -> Result<(Diverted, String), ReadError> {
     let failed = |doing| move |error| ReadError::Postgres(doing, error);
+    let [snapshot] =
+        session.keep("opening the source's snapshot", [SNAPSHOT]).await.map_err(ReadError::Ours)?;
     let transaction = session
         .client_mut()
         .build_transaction()
@@ -88,10 +92,18 @@ async fn read(
         .start()
         .await
         .map_err(failed("opening the source's snapshot"))?;
-    transaction.batch_execute(&opening(what)).await.map_err(failed("locking the source's tables"))?;
-    let snapshot = snapshot_id(&transaction).await.map_err(failed("opening the source's snapshot"))?;
+    let opening = opening(what);
     let sql = format!("/* {} */ {}", what.comment.replace("*/", "* /").replace("/*", "/ *"), what.sql);
-    let statement = transaction.prepare(&sql).await.map_err(failed(READING))?;
+    // Sent together, in this order: the server takes the snapshot when the locks are there, and parses the
+    // query in it. After an error it refuses the rest, so that the first error is the one to tell.
+    let (locked, snapshot, statement) = join!(
+        transaction.batch_execute(&opening),
+        snapshot_id(&transaction, &snapshot),
+        transaction.prepare(&sql),
+    );
+    locked.map_err(failed("locking the source's tables"))?;
+    let snapshot = snapshot.map_err(failed("opening the source's snapshot"))?;
+    let statement = statement.map_err(failed(READING))?;
     compare_columns(&statement, &what.columns).map_err(ReadError::Ours)?;
     let cursor = Cursor::open(&transaction, tap, &statement, &what.bounds.to_params())
         .await
@@ -124,9 +136,11 @@ fn opening(what: &Extract) -> String {
     sql
 }
 
-async fn snapshot_id(transaction: &Transaction<'_>) -> Result<String, tokio_postgres::Error> {
-    let row = transaction.query_one("select pg_catalog.pg_current_snapshot()::pg_catalog.text", &[]).await?;
-    row.try_get(0)
+async fn snapshot_id(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+) -> Result<String, tokio_postgres::Error> {
+    transaction.query_one(statement, &[]).await?.try_get(0)
 }
 
 /// A column that changed since the types were compared must not slip through: binary COPY checks

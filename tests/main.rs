@@ -54,6 +54,8 @@ mod schedule;
 mod status_more;
 /// Runs without names: what is due, when, in which order, and what is loaded again.
 mod unasked;
+/// What is kept from one interval to the next, and what must be noticed all the same.
+mod intervals;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
 /// The verbs that look and set right: status, mark, check, init.

@@ -1,6 +1,7 @@
 //! What `copy` measures with: processes and what they cost, two servers, and figures side by side.
 
 pub(crate) mod figures;
+pub(crate) mod pair;
 pub(crate) mod process;
 pub(crate) mod read;
 pub(crate) mod servers;

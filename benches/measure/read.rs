@@ -10,8 +10,8 @@ use pgtide::extract::{Extract, extract};
 use pgtide::postgres::bound::Condition;
 use pgtide::postgres::connect::{Session, Side};
 
+use super::pair::Pair;
 use super::process::{Cost, cpu_of};
-use super::servers::Pair;
 
 /// As many as the engine lets wait for two writers.
 const QUEUED_CHUNKS: usize = 4;

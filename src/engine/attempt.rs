@@ -148,7 +148,7 @@ impl Tries<'_> {
         }
         let run = self.work.applicant();
         self.phase(Phase::Claiming);
-        let claimed = engine.answered(job, self.claim(slot.control()?)).await;
+        let claimed = engine.answered(job, Box::pin(self.claim(slot.control()?))).await;
         let claim = match claimed {
             Ok(ClaimOutcome::Claimed(claim)) => claim,
             Ok(ClaimOutcome::MarkedSkipped) => return Ok(Outcome::LeftAlone("marked skipped meanwhile")),

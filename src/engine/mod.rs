@@ -269,6 +269,7 @@ impl Engine {
         let work = Arc::new(work);
         let first = std::mem::replace(slot, Slot::new());
         *slot = Window::new(work.clone(), load, first, summary).run().await;
+        after::tidy_run(&work, slot).await;
         self.conclude(&work, slot, summary).await;
         let refresh = Box::pin(self.refresh_views(&work.job, table_oid, slot, summary));
         Ok(self.unless_stopped(refresh).await)

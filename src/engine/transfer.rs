@@ -140,10 +140,11 @@ impl Tries<'_> {
         let writing = async {
             let all = writers.iter().map(|session| load.write(session, chunks.clone(), &moving.shared));
             let parts = try_join_all(all).await?;
-            Ok::<_, Error>(parts.iter().fold(Written::default(), |mut sum, part| {
+            let written = parts.iter().fold(Written::default(), |mut sum, part| {
                 sum.add(part);
                 sum
-            }))
+            });
+            Ok::<_, Error>((written, parts.iter().position(|part| part.is_open)))
         };
         let reading = async {
             let extracted = extract(source, &extraction, sender).await?;
@@ -151,9 +152,9 @@ impl Tries<'_> {
             Ok(extracted)
         };
         moving.enter(Stage::Copying);
-        let (extracted, written, ()) = futures::try_join!(reading, writing, pacing)?;
+        let (extracted, (written, open), ()) = futures::try_join!(reading, writing, pacing)?;
         self.phase(Phase::Finishing);
-        let last = if rules.commit == CommitPolicy::Interval { &writers[0] } else { control };
+        let last = open.map_or(control, |writer| &writers[writer]);
         let read = read_of(&extracted);
         self.unknown = Some(loaded_of(&written, claim, started));
         let finished = load.finish(last, &read, &written).await.inspect_err(|error| {
@@ -163,9 +164,6 @@ impl Tries<'_> {
             }
         })?;
         self.unknown = None;
-        if try_join_all(writers.iter().map(|session| load.leave(session))).await.is_err() {
-            open_writers.clear();
-        }
         Ok(loaded(&finished, claim, started))
     }
 

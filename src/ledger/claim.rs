@@ -1,13 +1,21 @@
 //! Claiming an interval: a lock says who is alive, a new random token says who may commit.
 //!
 //! The claim is a transaction of its own, before any data. It compares the row with what the plan
-//! saw, refuses intervals that another job's rows overlap, and reports what dead attempts left.
+//! saw, refuses intervals that another job's rows overlap, and reports what dead attempts left: `new`
+//! for intervals that the ledger has no row of, `known` for the others.
 //! A session whose claim was dropped half-way must be closed: it may hold the lock.
+//!
+//! Statements are sent together where the client decides nothing between them: the server runs them
+//! one after the other, each with a snapshot of its own, and after an error refuses the rest of the
+//! transaction.
+
+mod known;
+mod new;
 
 use chrono::{DateTime, Utc};
-use tokio_postgres::Row;
+use tokio_postgres::{Row, Statement};
 
-use super::{Claim, ClaimOutcome, ClaimRequest, Ledger, TableRef, begin, end, random_token, stored};
+use super::{Claim, ClaimOutcome, ClaimRequest, Ledger, TableRef, stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::postgres::connect::Session;
@@ -15,6 +23,32 @@ use crate::state::State;
 
 /// How often a claim starts again because the interval's row appeared or its holder left meanwhile.
 const ROUNDS: u32 = 20;
+
+/// Not flushed: a batch is later in the log than the claim that allows it, so no crash keeps a batch and
+/// forgets its claim, and the flush of the finish is the claim's too. Claims on one table wait for each
+/// other, and would do so for the length of a flush.
+const BEGIN: &str = "begin isolation level read committed read write;
+set local synchronous_commit = off; set local lock_timeout = '10s'";
+
+/// Whether this session can hold a claim: its process, and whether it holds one of this ledger.
+const SESSION: &str = "
+select pg_catalog.pg_backend_pid() as backend_pid,
+       exists (select from pg_catalog.pg_locks l
+               where l.locktype = 'advisory' and l.pid = pg_catalog.pg_backend_pid()
+                 and l.objsubid = 2 and l.classid = $1 and l.mode = 'ExclusiveLock') as busy";
+
+/// Waits for other claims on the same table.
+const LOCK_TABLE: &str = "select pg_catalog.pg_advisory_xact_lock($1, $2)";
+
+const OVERLAP: &str = "
+select o.job, o.key from pgtide.interval o
+where o.table_oid = $1 and o.interval_start < $4 and o.interval_end > $3
+  and (o.job, o.interval_start, o.interval_end) <> ($2, $3, $4)
+  and (o.job = $2 or $5::text is null or o.scope is null or o.scope = $5)
+  and (o.loaded_at is not null or o.token is not null
+       or exists (select from pgtide.batch b
+                  where b.interval_id = o.id and b.number > 0 and not b.staged))
+order by o.interval_start, o.job limit 1";
 
 /// What is read of the interval's row under its lock.
 struct Current {
@@ -25,10 +59,18 @@ struct Current {
 }
 
 /// What dead attempts left.
+#[derive(Default)]
 struct Leftovers {
     rows: i64,
     resume_key: Option<Vec<u8>>,
     stages: Vec<String>,
+}
+
+/// The part of a table that an interval of a job covers.
+pub(super) struct Part<'a> {
+    pub(super) job: &'a str,
+    pub(super) interval: DataInterval,
+    pub(super) table_oid: u32,
 }
 
 impl Ledger {
@@ -54,6 +96,12 @@ impl Ledger {
         doing: &str,
         request: &ClaimRequest,
     ) -> Result<Option<ClaimOutcome>> {
+        // What the plan did not see is most likely not there, and then there is nothing to look at first.
+        if request.seen.is_none()
+            && let Some(outcome) = self.claim_new(control, doing, request).await?
+        {
+            return Ok(Some(outcome));
+        }
         let Some(id) = self.look(control, doing, request).await? else {
             return self.claim_new(control, doing, request).await;
         };
@@ -69,93 +117,44 @@ impl Ledger {
 
     /// Finds the interval's row, after making sure that this session can hold a claim.
     async fn look(&self, control: &Session, doing: &str, request: &ClaimRequest) -> Result<Option<i64>> {
-        let sql = self.sql(
-            "select pg_catalog.pg_backend_pid() as backend_pid,
-                    exists (select from pg_catalog.pg_locks l
-                            where l.locktype = 'advisory' and l.pid = pg_catalog.pg_backend_pid()
-                              and l.objsubid = 2 and l.classid = $4 and l.mode = 'ExclusiveLock') as busy,
-                    (select i.id from pgtide.interval i
-                     where i.job = $1 and i.interval_start = $2 and i.interval_end = $3) as id",
+        let find = self.sql(
+            "select id from pgtide.interval where job = $1 and interval_start = $2 and interval_end = $3",
         );
+        let [session, find] = control.keep(doing, [SESSION, &find]).await?;
         let (start, end) = (stored(request.interval.start), stored(request.interval.end));
-        let row = control.query_one(doing, &sql, &[&request.job, &start, &end, &self.interval_oid]).await?;
-        refuse_pooler(control, doing, row.get("backend_pid"))?;
-        if row.get("busy") {
-            let what = format!("{doing}: this session already holds a claim, and its locks are re-entrant");
-            return Err(Error::new(ErrorKind::Internal, what));
-        }
-        Ok(row.get("id"))
-    }
-
-    /// Claims an interval that the ledger knows; its lock is held.
-    async fn claim_known(
-        &self,
-        control: &Session,
-        doing: &str,
-        (id, request): (i64, &ClaimRequest),
-    ) -> Result<Option<ClaimOutcome>> {
-        self.end_writers(control, doing, id).await?;
-        begin(control, doing).await?;
-        let result = match self.lock_table(control, doing, request.table.oid).await {
-            Ok(()) => self.claim_row(control, doing, (id, request)).await,
-            Err(error) => Err(error),
-        };
-        let outcome = end(control, doing, result).await?;
-        // A writer that started between the first look and the new token.
-        self.end_writers(control, doing, id).await?;
-        Ok(outcome)
-    }
-
-    /// Claims an interval that the ledger has no row of; the row becomes visible with the claim.
-    async fn claim_new(
-        &self,
-        control: &Session,
-        doing: &str,
-        request: &ClaimRequest,
-    ) -> Result<Option<ClaimOutcome>> {
-        begin(control, doing).await?;
-        let id = match self.insert_row(control, doing, request).await {
-            Ok(Some(id)) => id,
-            Ok(None) => return control.batch(doing, "rollback").await.map(|()| None),
-            Err(error) => return end(control, doing, Err(error)).await,
-        };
-        let result = self.claim_row(control, doing, (id, request)).await;
-        let result = match result {
-            // The row that this transaction made must not outlive a claim that was refused.
-            Ok(Some(ClaimOutcome::Claimed(_))) | Err(_) => end(control, doing, result).await,
-            Ok(_) => control.batch(doing, "rollback").await.and(result),
-        };
-        self.keep_lock_if_claimed(control, doing, id, result).await
-    }
-
-    async fn insert_row(
-        &self,
-        control: &Session,
-        doing: &str,
-        request: &ClaimRequest,
-    ) -> Result<Option<i64>> {
-        self.lock_table(control, doing, request.table.oid).await?;
-        let sql = self.sql(
-            "insert into pgtide.interval (job, interval_start, interval_end, key, state, table_oid, table_name)
-             values ($1, $2, $3, $4, 'failed', $5, $6)
-             on conflict (job, interval_start, interval_end) do nothing
-             returning id",
-        );
-        let (start, end) = (stored(request.interval.start), stored(request.interval.end));
-        let (oid, name) = (&request.table.oid, &request.table.name);
-        let row =
-            control.query_opt(doing, &sql, &[&request.job, &start, &end, &request.key, oid, name]).await?;
-        let Some(row) = row else { return Ok(None) };
-        let id = row.get(0);
-        // Nobody can know the id yet; a lock that is taken all the same belongs to a stranger.
-        Ok(self.try_lock(control, doing, id).await?.then_some(id))
+        let row = control.query_one_kept(doing, &session, &[&self.interval_oid]).await?;
+        can_claim(control, doing, &row)?;
+        let found = control.query_opt_kept(doing, &find, &[&request.job, &start, &end]).await?;
+        Ok(found.map(|row| row.get(0)))
     }
 
     /// Waits for other claims on the same table, so that overlaps are seen by one of two.
     pub(super) async fn lock_table(&self, session: &Session, doing: &str, table_oid: u32) -> Result<()> {
-        let sql = "select pg_catalog.pg_advisory_xact_lock($1, $2)";
+        let [lock] = session.keep(doing, [LOCK_TABLE]).await?;
+        self.lock_table_kept(session, doing, &lock, table_oid).await
+    }
+
+    async fn lock_table_kept(
+        &self,
+        session: &Session,
+        doing: &str,
+        lock: &Statement,
+        table_oid: u32,
+    ) -> Result<()> {
         let (class, object) = (self.meta_oid.cast_signed(), table_oid.cast_signed());
-        session.execute(doing, sql, &[&class, &object]).await.map(drop)
+        session.execute_kept(doing, lock, &[&class, &object]).await.map(drop)
+    }
+
+    /// Finds another interval whose rows are, or are about to be, in this part of the table.
+    pub(super) async fn overlap(
+        &self,
+        session: &Session,
+        doing: &str,
+        part: &Part<'_>,
+        scope: Option<&str>,
+    ) -> Result<Option<(String, String)>> {
+        let [overlap] = session.keep(doing, [&*self.sql(OVERLAP)]).await?;
+        overlap_kept(session, doing, &overlap, (part, scope)).await
     }
 
     async fn keep_lock_if_claimed(
@@ -175,172 +174,23 @@ impl Ledger {
             Ok(_) => self.unlock(control, doing, id).await.and(result),
         }
     }
-
-    /// The claim itself: the transaction is open, the interval's and the table's locks are held.
-    async fn claim_row(
-        &self,
-        control: &Session,
-        doing: &str,
-        (id, request): (i64, &ClaimRequest),
-    ) -> Result<Option<ClaimOutcome>> {
-        let Some(current) = self.lock_row(control, doing, id).await? else { return Ok(None) };
-        if let Some(refused) = judge(&current, request) {
-            return Ok(Some(refused));
-        }
-        let part = Part { job: &request.job, interval: request.interval, table_oid: request.table.oid };
-        if let Some((job, key)) = self.overlap(control, doing, &part, request.scope.as_deref()).await? {
-            return Ok(Some(ClaimOutcome::Overlaps { job, key }));
-        }
-        let left = self.leftovers(control, doing, (id, request)).await?;
-        self.set_token(control, doing, (id, request), (current, left)).await.map(Some)
-    }
-
-    async fn lock_row(&self, control: &Session, doing: &str, id: i64) -> Result<Option<Current>> {
-        let sql = self.sql(
-            "select state, loaded_at, rows, table_oid, table_name from pgtide.interval where id = $1 for update",
-        );
-        let Some(row) = control.query_opt(doing, &sql, &[&id]).await? else { return Ok(None) };
-        Ok(Some(Current {
-            state: row.get::<_, &str>("state").parse()?,
-            loaded_at: row.get("loaded_at"),
-            rows: row.get("rows"),
-            table: TableRef { oid: row.get("table_oid"), name: row.get("table_name") },
-        }))
-    }
-
-    /// Finds another interval whose rows are, or are about to be, in this part of the table.
-    pub(super) async fn overlap(
-        &self,
-        session: &Session,
-        doing: &str,
-        part: &Part<'_>,
-        scope: Option<&str>,
-    ) -> Result<Option<(String, String)>> {
-        let sql = self.sql(
-            "select o.job, o.key from pgtide.interval o
-             where o.table_oid = $1 and o.interval_start < $4 and o.interval_end > $3
-               and (o.job, o.interval_start, o.interval_end) <> ($2, $3, $4)
-               and (o.job = $2 or $5::text is null or o.scope is null or o.scope = $5)
-               and (o.loaded_at is not null or o.token is not null
-                    or exists (select from pgtide.batch b
-                               where b.interval_id = o.id and b.number > 0 and not b.staged))
-             order by o.interval_start, o.job limit 1",
-        );
-        let (start, end) = (stored(part.interval.start), stored(part.interval.end));
-        let row = session.query_opt(doing, &sql, &[&part.table_oid, &part.job, &start, &end, &scope]).await?;
-        Ok(row.map(|row| (row.get(0), row.get(1))))
-    }
-
-    /// Reads what dead attempts left; none of them can commit any more: the row is locked against their fences.
-    async fn leftovers(
-        &self,
-        control: &Session,
-        doing: &str,
-        (id, request): (i64, &ClaimRequest),
-    ) -> Result<Leftovers> {
-        let sql = self.sql(
-            "select coalesce(sum(b.rows), 0)::bigint as rows,
-                    coalesce(bool_and(b.definition_hash = $2), false) as same_definition,
-                    (array_agg(b.resume_key order by b.attempt desc, b.number desc))[1] as resume_key,
-                    array(select c.relname::text from pg_catalog.pg_class c
-                          join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-                          join (select a.token from pgtide.attempt a where a.interval_id = $1
-                                union select i.token from pgtide.interval i where i.id = $1) t
-                            on c.relname = 'stage_' || pg_catalog.replace(t.token::text, '-', '')
-                          where n.nspname = $3 and c.relkind = 'r'
-                            and pg_catalog.pg_has_role(c.relowner, 'member')) as stages
-             from pgtide.batch b
-             where b.interval_id = $1 and b.number > 0 and not b.staged",
-        );
-        let row = control.query_one(doing, &sql, &[&id, &request.definition_hash, &self.schema]).await?;
-        let same_definition: bool = row.get("same_definition");
-        Ok(Leftovers {
-            rows: row.get("rows"),
-            resume_key: row.get::<_, Option<Vec<u8>>>("resume_key").filter(|_| same_definition),
-            stages: row.get("stages"),
-        })
-    }
-
-    /// Gives the row a new token and writes the history of the attempt that died with the old one.
-    async fn set_token(
-        &self,
-        control: &Session,
-        doing: &str,
-        (id, request): (i64, &ClaimRequest),
-        (current, left): (Current, Leftovers),
-    ) -> Result<ClaimOutcome> {
-        let token = random_token();
-        let moved = current.table.oid != request.table.oid;
-        self.record_interrupted(control, doing, id).await?;
-        // Staged rows are in no destination table, and rows in another table are not this claim's to clear.
-        let sql = self.sql("delete from pgtide.batch where interval_id = $1 and (staged or $2)");
-        control.execute(doing, &sql, &[&id, &moved]).await?;
-        let (sql, owner) = (self.sql(SET_TOKEN), &request.owner);
-        let row = control
-            .query_one(
-                doing,
-                &sql,
-                &[
-                    &id,
-                    &token,
-                    &moved,
-                    &request.table.oid,
-                    &request.table.name,
-                    &request.scope,
-                    &request.key,
-                    &request.timezone,
-                    &request.definition_hash,
-                    &owner.host,
-                    &i64::from(owner.pid),
-                    &owner.run_id,
-                    &owner.trigger,
-                ],
-            )
-            .await?;
-        Ok(ClaimOutcome::Claimed(Box::new(claim_of(&row, request, current, left))))
-    }
-
-    /// Writes the history of an attempt that died: its token still stands, and its lock is ours.
-    pub(super) async fn record_interrupted(&self, session: &Session, doing: &str, id: i64) -> Result<()> {
-        let sql = self.sql(
-            "insert into pgtide.attempt
-                (interval_id, attempt, token, outcome, state, host, pid, run_id, triggered_by, definition_hash,
-                 rows, bytes, batches, started_at)
-             select i.id, i.attempt, i.token, 'interrupted', i.state, i.host, i.pid, i.run_id, i.triggered_by,
-                    i.attempt_definition_hash, b.rows, b.bytes, b.batches, i.started_at
-             from pgtide.interval i,
-                  lateral (select coalesce(sum(b.rows), 0)::bigint as rows,
-                                  coalesce(sum(b.bytes), 0)::bigint as bytes, count(*)::integer as batches
-                           from pgtide.batch b
-                           where b.interval_id = i.id and b.token = i.token
-                             and b.number > 0 and not b.staged) b
-             where i.id = $1 and i.token is not null",
-        );
-        session.execute(doing, &sql, &[&id]).await.map(drop)
-    }
 }
 
-const SET_TOKEN: &str = "
-update pgtide.interval set
-    token = $2, attempt = attempt + 1, tries = tries + 1,
-    state = case when state in ('loaded', 'stale') and not $3 then state else 'running' end,
-    loaded_at = case when $3 then null else loaded_at end,
-    rows = case when $3 then null else rows end,
-    bytes = case when $3 then null else bytes end,
-    batches = case when $3 then null else batches end,
-    digest = case when $3 then null else digest end,
-    table_oid = $4, table_name = $5, scope = $6, key = $7, timezone = $8, attempt_definition_hash = $9,
-    host = $10, pid = $11, run_id = $12, triggered_by = $13, backend_pid = pg_catalog.pg_backend_pid(),
-    started_at = pg_catalog.clock_timestamp(), finished_at = null, error_code = null, error_message = null,
-    reason = case when state in ('loaded', 'stale') and not $3 then reason end
-where id = $1
-returning id, token, attempt, tries";
+async fn overlap_kept(
+    session: &Session,
+    doing: &str,
+    overlap: &Statement,
+    (part, scope): (&Part<'_>, Option<&str>),
+) -> Result<Option<(String, String)>> {
+    let (start, end) = (stored(part.interval.start), stored(part.interval.end));
+    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
+        [&part.table_oid, &part.job, &start, &end, &scope];
+    let row = session.query_opt_kept(doing, overlap, &params).await?;
+    Ok(row.map(|row| (row.get(0), row.get(1))))
+}
 
-/// The part of a table that an interval of a job covers.
-pub(super) struct Part<'a> {
-    pub(super) job: &'a str,
-    pub(super) interval: DataInterval,
-    pub(super) table_oid: u32,
+fn part_of(request: &ClaimRequest) -> Part<'_> {
+    Part { job: &request.job, interval: request.interval, table_oid: request.table.oid }
 }
 
 fn claim_of(row: &Row, request: &ClaimRequest, current: Current, left: Leftovers) -> Claim {
@@ -381,6 +231,16 @@ fn judge(current: &Current, request: &ClaimRequest) -> Option<ClaimOutcome> {
         }
         _ => None,
     }
+}
+
+/// Refuses a session that another client may use too, or that holds a claim.
+fn can_claim(control: &Session, doing: &str, session: &Row) -> Result<()> {
+    refuse_pooler(control, doing, session.get("backend_pid"))?;
+    if !session.get::<_, bool>("busy") {
+        return Ok(());
+    }
+    let what = format!("{doing}: this session already holds a claim, and its locks are re-entrant");
+    Err(Error::new(ErrorKind::Internal, what))
 }
 
 /// Refuses a connection whose server process is not the one that was announced at its start.

@@ -3,10 +3,10 @@
 //! Taking the token waits for every batch that is past its fence and shuts out every later one; only
 //! a statement after that sees them all. Then they are folded into the interval's row.
 
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use futures::join;
+use tokio_postgres::{Row, Statement};
 
-use super::record::fence_params;
+use super::record::{Param, fence_params};
 use super::{Claim, Ledger, begin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connect::Session;
@@ -53,12 +53,36 @@ struct Recorded {
     resume_key: Option<Vec<u8>>,
 }
 
-/// Takes the token away; from here on no other transaction of the attempt can commit.
+/// What was compared and found right, on its way into the interval's row.
+#[derive(Debug)]
+pub struct Settled {
+    rows: i64,
+    bytes: i64,
+    batches: i32,
+    digest: i64,
+    source_snapshot: String,
+    source_system: i64,
+    resume_key: Option<Vec<u8>>,
+    fold: Statement,
+}
+
+/// Makes the commit synchronous, and leaves a mark that goes with the transaction: outside of one it is
+/// gone at once.
+const PREPARE: &str = "
+select pg_catalog.set_config('synchronous_commit', 'on', true),
+       pg_catalog.set_config('pgtide_attempt.finishing', $1, true),
+       pg_catalog.current_setting('transaction_isolation') as isolation";
+
+/// Takes the token away; from here on no other transaction of the attempt can commit. Refuses to be
+/// anywhere but in the transaction with the mark, and in another isolation, whose snapshot from before a
+/// late batch would miss it.
 const TAKE_TOKEN: &str = "
 with taken as (
     update pgtide.interval i set token = null
     where i.id = $1 and i.token = $2 and i.table_oid = $3
       and pg_catalog.to_regclass($4)::pg_catalog.oid = i.table_oid
+      and pg_catalog.current_setting('pgtide_attempt.finishing', true) = $2::pg_catalog.text
+      and pg_catalog.current_setting('transaction_isolation') = 'read committed'
     returning i.id
 )
 insert into pgtide.batch
@@ -125,74 +149,101 @@ impl Ledger {
     }
 
     /// Ends an attempt well, inside the caller's READ COMMITTED transaction, as its last statements:
-    /// takes the token away, then reads the batches, compares, folds them and says `loaded`.
+    /// [`settle`](Self::settle), then [`fold`](Self::fold).
+    ///
+    /// # Errors
+    /// Theirs. The caller rolls back.
+    pub async fn finish(&self, session: &Session, claim: &Claim, totals: &Totals) -> Result<()> {
+        let settled = self.settle(session, claim, totals).await?;
+        self.fold(session, claim, &settled).await
+    }
+
+    /// Takes the token away in the caller's transaction, then reads the batches and compares; makes the
+    /// commit synchronous. Nothing is said to be loaded yet.
+    ///
+    /// The three statements are sent together. Each of them needs the one before: without the mark of the
+    /// first the second fails, and after that the transaction takes no third.
     ///
     /// # Errors
     /// `Fenced`, if the attempt has lost its claim; `Mismatch`, with every finding, if batches are
-    /// missing or rows do not add up. The caller rolls back.
-    pub async fn finish(&self, session: &Session, claim: &Claim, totals: &Totals) -> Result<()> {
+    /// missing or rows do not add up; `Internal` outside of a READ COMMITTED transaction. The caller
+    /// rolls back.
+    pub async fn settle(&self, session: &Session, claim: &Claim, totals: &Totals) -> Result<Settled> {
         let doing = format!("finishing {}", claim.label());
-        require_transaction(session, &doing).await?;
-        let fence = fence_params(claim);
-        let params = [&fence[..4], &[&FINISH_STEP], &fence[4..]].concat();
-        if let Err(error) = session.client().execute(&self.sql(TAKE_TOKEN), &params).await {
-            return Err(self.refused(session, &doing, claim, error).await);
+        let (take, sums, fold) = (self.sql(TAKE_TOKEN), self.sql(SUM_BATCHES), self.sql(FOLD));
+        let [prepare, take, sums, fold] = session.keep(&doing, [PREPARE, &take, &sums, &fold]).await?;
+        let (fence, mark) = (fence_params(claim), claim.token.to_string());
+        let fence = [&fence[..4], &[&FINISH_STEP], &fence[4..]].concat();
+        let of_mark: [Param<'_>; 1] = [&mark];
+        let (prepared, taken, summed) = join!(
+            session.query_one_kept(&doing, &prepare, &of_mark),
+            session.client().execute(&take, &fence),
+            session.query_one_kept(&doing, &sums, &fence[..2]),
+        );
+        let isolation: String = prepared?.get("isolation");
+        if isolation != "read committed" {
+            let what = format!("{doing}: the transaction is {isolation}, not read committed");
+            return Err(Error::new(ErrorKind::Internal, what));
         }
-        let sums = self.sql(SUM_BATCHES);
-        let row = session.query_one(&doing, &sums, &[&claim.interval_id, &claim.token]).await?;
-        let recorded = Recorded::from_row(&row)?;
+        match (taken, &summed) {
+            // What goes on after an error was not in a transaction.
+            (Err(_), Ok(_)) => {
+                return Err(Error::new(ErrorKind::Internal, format!("{doing}: there is no transaction")));
+            }
+            (Err(error), Err(_)) => return Err(self.refused(session, &doing, claim, error).await),
+            (Ok(_), _) => {}
+        }
+        let recorded = Recorded::from_row(&summed?)?;
         if let Err(error) = reconcile(&recorded, claim, totals) {
             // Whoever commits after this error must not commit anything.
             let _ = session.batch(&doing, "rollback").await;
             return Err(error.while_doing(doing));
         }
-        self.fold(session, &doing, claim, (&recorded, totals)).await
+        Ok(Settled::new(recorded, totals, fold))
     }
 
-    async fn fold(
-        &self,
-        session: &Session,
-        doing: &str,
-        claim: &Claim,
-        (recorded, totals): (&Recorded, &Totals),
-    ) -> Result<()> {
-        let bytes = totals.bytes + recorded.earlier_bytes;
-        let batches =
-            i32::try_from(recorded.earlier_batches).unwrap_or(i32::MAX).saturating_add(totals.batches);
-        let digest = totals.digest.wrapping_add(recorded.earlier_digest);
-        let params: [&(dyn ToSql + Sync); 9] = [
+    /// Folds the batches into the interval's row, says `loaded` and writes the history: the transaction's
+    /// last statement before its COMMIT, which may be sent at once with it. What fails here, or failed
+    /// before, makes that COMMIT a rollback.
+    ///
+    /// # Errors
+    /// `Fenced`, if the transaction is not the one that settled.
+    pub async fn fold(&self, session: &Session, claim: &Claim, settled: &Settled) -> Result<()> {
+        let params: [Param<'_>; 9] = [
             &claim.interval_id,
             &claim.token,
-            &totals.rows,
-            &bytes,
-            &batches,
-            &digest,
-            &totals.source_snapshot,
-            &totals.source_system,
-            &recorded.resume_key,
+            &settled.rows,
+            &settled.bytes,
+            &settled.batches,
+            &settled.digest,
+            &settled.source_snapshot,
+            &settled.source_system,
+            &settled.resume_key,
         ];
-        match session.client().execute(&self.sql(FOLD), &params).await {
+        match session.client().execute(&settled.fold, &params).await {
             Ok(_) => Ok(()),
-            Err(error) => Err(self.refused(session, doing, claim, error).await),
+            Err(error) => {
+                let doing = format!("finishing {}", claim.label());
+                Err(self.refused(session, &doing, claim, error).await)
+            }
         }
     }
 }
 
-/// Makes the transaction synchronous, and refuses to go on outside of one or in another isolation:
-/// a savepoint exists in transactions only, and a snapshot from before a late batch would miss it.
-async fn require_transaction(session: &Session, doing: &str) -> Result<()> {
-    session.batch(doing, "savepoint pgtide_finish").await?;
-    let sql = "select pg_catalog.set_config('synchronous_commit', 'on', true),
-                      pg_catalog.current_setting('transaction_isolation')";
-    let isolation: String = session.query_one(doing, sql, &[]).await?.get(1);
-    session.batch(doing, "release savepoint pgtide_finish").await?;
-    if isolation == "read committed" {
-        return Ok(());
+impl Settled {
+    fn new(recorded: Recorded, totals: &Totals, fold: Statement) -> Self {
+        let earlier = i32::try_from(recorded.earlier_batches).unwrap_or(i32::MAX);
+        Self {
+            rows: totals.rows,
+            bytes: totals.bytes + recorded.earlier_bytes,
+            batches: earlier.saturating_add(totals.batches),
+            digest: totals.digest.wrapping_add(recorded.earlier_digest),
+            source_snapshot: totals.source_snapshot.clone(),
+            source_system: totals.source_system,
+            resume_key: recorded.resume_key,
+            fold,
+        }
     }
-    Err(Error::new(
-        ErrorKind::Internal,
-        format!("{doing}: the transaction is {isolation}, not read committed"),
-    ))
 }
 
 impl Recorded {

@@ -8,8 +8,10 @@ use std::fmt;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures::join;
 use tokio::time::Instant;
 
+use super::record::Param;
 use super::{Claim, Ledger};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connect::Session;
@@ -24,6 +26,8 @@ from pg_catalog.pg_locks l
 where l.locktype = 'advisory' and l.granted and l.objsubid = 2
   and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
   and l.classid = $1 and l.objid = $2";
+
+const WRITER_UNLOCK: &str = "select pg_catalog.pg_advisory_unlock_shared($1, $2)";
 
 /// A live run that holds an interval.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,8 +74,8 @@ impl Ledger {
     /// Tries to take the lock of an interval's control session.
     pub(super) async fn try_lock(&self, control: &Session, doing: &str, id: i64) -> Result<bool> {
         let (class, object) = self.control_key(id)?;
-        let sql = "select pg_catalog.pg_try_advisory_lock($1, $2)";
-        Ok(control.query_one(doing, sql, &[&class, &object]).await?.get(0))
+        let [lock] = control.keep(doing, ["select pg_catalog.pg_try_advisory_lock($1, $2)"]).await?;
+        Ok(control.query_one_kept(doing, &lock, &[&class, &object]).await?.get(0))
     }
 
     /// Gives the claim's lock back; the attempt's token stays until it is finished, failed or taken over.
@@ -84,8 +88,8 @@ impl Ledger {
 
     pub(super) async fn unlock(&self, control: &Session, doing: &str, id: i64) -> Result<()> {
         let (class, object) = self.control_key(id)?;
-        let sql = "select pg_catalog.pg_advisory_unlock($1, $2)";
-        if control.query_one(doing, sql, &[&class, &object]).await?.get(0) {
+        let [unlock] = control.keep(doing, ["select pg_catalog.pg_advisory_unlock($1, $2)"]).await?;
+        if control.query_one_kept(doing, &unlock, &[&class, &object]).await?.get(0) {
             return Ok(());
         }
         Err(Error::new(ErrorKind::Internal, format!("{doing}: this session does not hold it")))
@@ -123,11 +127,18 @@ impl Ledger {
     pub async fn writer_lock(&self, writer: &Session, claim: &Claim) -> Result<()> {
         let doing = format!("starting a writer of {}", claim.label());
         let (class, object) = self.writer_key(claim.interval_id)?;
-        let sql = "select pg_catalog.pg_try_advisory_lock_shared($1, $2)";
-        let locked: bool = writer.query_one(&doing, sql, &[&class, &object]).await?.get(0);
-        // After the lock, so that a takeover either sees the lock or is seen here.
-        let sql = self.sql("select exists (select from pgtide.interval where id = $1 and token = $2)");
-        let current: bool = writer.query_one(&doing, &sql, &[&claim.interval_id, &claim.token]).await?.get(0);
+        let current = self.sql("select exists (select from pgtide.interval where id = $1 and token = $2)");
+        let lock = "select pg_catalog.pg_try_advisory_lock_shared($1, $2)";
+        let [lock, current] = writer.keep(&doing, [lock, &current]).await?;
+        // After the lock, so that a takeover either sees the lock or is seen here: the server takes the
+        // snapshot of the second statement when the first is done.
+        let key: [Param<'_>; 2] = [&class, &object];
+        let mine: [Param<'_>; 2] = [&claim.interval_id, &claim.token];
+        let (locked, current) = join!(
+            writer.query_one_kept(&doing, &lock, &key),
+            writer.query_one_kept(&doing, &current, &mine),
+        );
+        let (locked, current): (bool, bool) = (locked?.get(0), current?.get(0));
         if locked && current {
             return Ok(());
         }
@@ -142,8 +153,8 @@ impl Ledger {
     pub async fn writer_unlock(&self, writer: &Session, claim: &Claim) -> Result<()> {
         let doing = format!("ending a writer of {}", claim.label());
         let (class, object) = self.writer_key(claim.interval_id)?;
-        let sql = "select pg_catalog.pg_advisory_unlock_shared($1, $2)";
-        writer.query_one(&doing, sql, &[&class, &object]).await.map(drop)
+        let [unlock] = writer.keep(&doing, [WRITER_UNLOCK]).await?;
+        writer.query_one_kept(&doing, &unlock, &[&class, &object]).await.map(drop)
     }
 
     /// Terminates the live run that holds an interval and takes its lock; false if another was quicker.
@@ -179,14 +190,15 @@ impl Ledger {
         Ok(())
     }
 
-    async fn terminate(&self, session: &Session, doing: &str, key: (i32, i32), mode: &str) -> Result<usize> {
+    async fn terminate(&self, session: &Session, doing: &str, key: (i32, i32), mode: &str) -> Result<u64> {
         let sql = format!(
             "select pg_catalog.pg_terminate_backend(l.pid) {LOCKS}
                and l.mode = $3 and l.pid <> pg_catalog.pg_backend_pid()"
         );
         let (class, object) = (key.0.cast_unsigned(), key.1.cast_unsigned());
-        match session.query(doing, &sql, &[&class, &object, &mode]).await {
-            Ok(rows) => Ok(rows.len()),
+        let [terminate] = session.keep(doing, [&*sql]).await?;
+        match session.execute_kept(doing, &terminate, &[&class, &object, &mode]).await {
+            Ok(count) => Ok(count),
             Err(error) if error.sqlstate() == Some("42501") => Err(error.with_hint(
                 "the run that is in the way belongs to another role: connect as that role, \
                  or: grant pg_signal_backend to this one",

@@ -28,7 +28,7 @@ use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
 pub use backfill::{Backfill, BackfillProgress, BackfillRequest, BackfillState, Glance, Worker};
-pub use finish::Totals;
+pub use finish::{Settled, Totals};
 pub use known::Known;
 pub use leader::LeaderLock;
 pub use liveness::Holder;
@@ -133,10 +133,12 @@ fn random_token() -> Uuid {
     Uuid::from_u128(Uuid::new_v4().as_u128() ^ Uuid::new_v4().as_u128().rotate_left(64))
 }
 
+const BEGIN: &str = "begin isolation level read committed read write;
+set local synchronous_commit = on; set local lock_timeout = '10s'";
+
 /// Begins a transaction of the ledger's own: synchronous, and never waiting long for a row.
 async fn begin(session: &Session, doing: &str) -> Result<()> {
-    session.batch(doing, "begin isolation level read committed read write").await?;
-    session.batch(doing, "set local synchronous_commit = on; set local lock_timeout = '10s'").await
+    session.batch(doing, BEGIN).await
 }
 
 /// Commits if all went well, else rolls back and hands on what went wrong.

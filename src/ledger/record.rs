@@ -6,6 +6,8 @@
 //! locks the interval's row in share mode: batches never wait for each other, the finish waits for
 //! all of them, and none comes after it.
 
+use futures::join;
+use tokio_postgres::Statement;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::ToSql;
 
@@ -72,7 +74,9 @@ impl Ledger {
             return Err(Error::new(ErrorKind::Internal, format!("{step} is not the number of a step")));
         }
         let record = BatchRecord { number: step, ..BatchRecord::default() };
-        self.insert_fenced(session, &format!("fencing {}", claim.label()), claim, &record).await
+        let doing = format!("fencing {}", claim.label());
+        let [fence] = session.keep(&doing, [&*self.sql(FENCE)]).await?;
+        self.insert_fenced(session, &doing, &fence, (claim, &record)).await
     }
 
     /// Records a batch as the last statement of its transaction, and fails it if the claim is lost.
@@ -81,24 +85,42 @@ impl Ledger {
     /// `Fenced`, if the attempt has lost its claim; `Mismatch`, if the batch has been committed
     /// before. The transaction is then aborted.
     pub async fn record_batch(&self, session: &Session, claim: &Claim, batch: &BatchRecord) -> Result<()> {
+        self.record_batch_then(session, claim, batch, async { Ok(()) }).await
+    }
+
+    /// The same, with what is sent right behind it and does not wait for its answer: the COMMIT, which the
+    /// server answers with a rollback when the record was refused.
+    ///
+    /// # Errors
+    /// Those of [`record_batch`](Self::record_batch) first, then those of what was sent behind it.
+    pub async fn record_batch_then(
+        &self,
+        session: &Session,
+        claim: &Claim,
+        batch: &BatchRecord,
+        then: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
         if batch.number < 1 {
             let what = format!("{} is not the number of a batch", batch.number);
             return Err(Error::new(ErrorKind::Internal, what));
         }
         let doing = format!("recording batch {} of {}", batch.number, claim.label());
-        self.insert_fenced(session, &doing, claim, batch).await
+        // Prepared before anything is sent, so that nothing gets in front of it.
+        let [fence] = session.keep(&doing, [&*self.sql(FENCE)]).await?;
+        let (recorded, then) = join!(self.insert_fenced(session, &doing, &fence, (claim, batch)), then);
+        recorded.and(then)
     }
 
     async fn insert_fenced(
         &self,
         session: &Session,
         doing: &str,
-        claim: &Claim,
-        batch: &BatchRecord,
+        fence: &Statement,
+        (claim, batch): (&Claim, &BatchRecord),
     ) -> Result<()> {
-        let fence = fence_params(claim);
-        let params = [&fence[..4], &[&batch.number], &fence[4..], &batch_params(batch)].concat();
-        match session.client().execute(&self.sql(FENCE), &params).await {
+        let of_claim = fence_params(claim);
+        let params = [&of_claim[..4], &[&batch.number], &of_claim[4..], &batch_params(batch)].concat();
+        match session.client().execute(fence, &params).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.refused(session, doing, claim, error).await),
         }
@@ -146,9 +168,10 @@ impl Ledger {
     /// not end.
     pub async fn batch_committed(&self, session: &Session, claim: &Claim, number: i32) -> Result<bool> {
         let doing = format!("looking for batch {number} of {}", claim.label());
+        let [fence] = session.keep(&doing, [&*self.sql(FENCE)]).await?;
         begin(session, &doing).await?;
         let probe = BatchRecord { number, ..BatchRecord::default() };
-        let answer = self.insert_fenced(session, &doing, claim, &probe).await;
+        let answer = self.insert_fenced(session, &doing, &fence, (claim, &probe)).await;
         session.batch(&doing, "rollback").await?;
         match answer {
             Ok(()) => Ok(false),

@@ -5,6 +5,7 @@
 
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
+use futures::join;
 use tokio_postgres::Statement;
 
 use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, hooks, merge};
@@ -50,6 +51,8 @@ pub struct Written {
     pub batches: i32,
     /// Rows that were there and went, where the whole interval is one transaction.
     pub replaced: i64,
+    /// Whether the transaction with the rows is still open: the finishing one, on this writer's session.
+    pub is_open: bool,
 }
 
 impl Written {
@@ -60,6 +63,7 @@ impl Written {
         self.digest = self.digest.wrapping_add(other.digest);
         self.batches += other.batches;
         self.replaced += other.replaced;
+        self.is_open |= other.is_open;
     }
 }
 
@@ -80,89 +84,116 @@ struct OpenBatch {
 impl Load<'_> {
     /// Writes batches until the chunks end; one of these runs per writer.
     ///
-    /// With `commit = "interval"` the transaction is left open for [`finish`](Load::finish), on the
-    /// same session.
+    /// With `commit = "interval"`, and where all rows fit into one batch, the transaction is left open for
+    /// [`finish`](Load::finish), on the same session.
     ///
     /// # Errors
     /// `Mismatch`; `Fenced`; the server's. The session is of no use afterwards. When the reading side
     /// fails, this waits for the caller to drop it.
     pub async fn write(&self, session: &Session, chunks: ChunkReceiver, shared: &Shared) -> Result<Written> {
-        self.ledger.writer_lock(session, self.claim).await?;
-        if self.rules.mode == LoadMode::Merge {
-            session.batch("making the table to merge from", &merge::create_temporary(self.target)).await?;
+        if self.rules.commit == CommitPolicy::Interval {
+            self.ready(session).await?;
+            return self.write_interval(session, &chunks, shared).await;
         }
-        let sql = copy_statement(&self.copy_into(), &self.target.columns);
-        let prepared = session.client().prepare(&sql).await;
-        let statement = match prepared {
-            Ok(statement) => statement,
-            Err(error) => return Err(session.error(&self.doing("preparing the COPY"), error).await),
-        };
-        let written = if self.rules.commit == CommitPolicy::Interval {
-            self.write_interval(session, &statement, &chunks, shared).await?
-        } else {
-            self.write_batches(session, &statement, &chunks, shared).await?
-        };
-        if self.rules.mode == LoadMode::Merge && self.rules.commit != CommitPolicy::Interval {
+        // Most writers of a small interval get nothing, and then cost nothing.
+        let Some(first) = first_of_batch(&chunks, shared).await else { return Ok(Written::default()) };
+        self.ready(session).await?;
+        let statement = self.copy_statement(session).await?;
+        let written = self.write_batches(session, &statement, (first, &chunks), shared).await?;
+        if self.rules.mode == LoadMode::Merge {
             session.batch("dropping the table to merge from", &merge::drop_temporary()).await?;
+        }
+        if !written.is_open {
+            self.ledger.writer_unlock(session, self.claim).await?;
         }
         Ok(written)
     }
 
-    /// Ends what a writer holds on its session, so that the session can serve the next interval.
-    ///
-    /// # Errors
-    /// The server's.
-    pub async fn leave(&self, session: &Session) -> Result<()> {
-        self.ledger.writer_unlock(session, self.claim).await
+    /// Takes the writer's lock, and makes the table to merge from.
+    async fn ready(&self, session: &Session) -> Result<()> {
+        self.ledger.writer_lock(session, self.claim).await?;
+        if self.rules.mode == LoadMode::Merge {
+            session.batch("making the table to merge from", &merge::create_temporary(self.target)).await?;
+        }
+        Ok(())
+    }
+
+    async fn copy_statement(&self, session: &Session) -> Result<Statement> {
+        let sql = copy_statement(&self.copy_into(), &self.target.columns);
+        let doing = self.doing("preparing the COPY");
+        if self.is_staged() {
+            // A name of this attempt alone is not worth keeping.
+            let prepared = session.client().prepare(&sql).await;
+            return match prepared {
+                Ok(statement) => Ok(statement),
+                Err(error) => Err(session.error(&doing, error).await),
+            };
+        }
+        // COPY has no plan: the table and its columns are looked up at each start.
+        let [statement] = session.keep(&doing, [&*sql]).await?;
+        Ok(statement)
     }
 
     async fn write_batches(
         &self,
         session: &Session,
         statement: &Statement,
-        chunks: &ChunkReceiver,
+        (first, chunks): ((Chunk, i32), &ChunkReceiver),
         shared: &Shared,
     ) -> Result<Written> {
         let mut written = Written::default();
-        loop {
-            let first = match chunks.recv().await {
-                Received::Chunk(chunk) => chunk,
-                Received::End => return Ok(written),
-                Received::Aborted => return aborted().await,
-            };
-            let number = shared.number.fetch_add(1, Ordering::Relaxed) + 1;
+        let mut next = Some(first);
+        while let Some((first, number)) = next.take() {
             let doing = self.doing(&format!("copying batch {number}"));
-            session.batch(&doing, BEGIN_BATCH).await?;
-            let mut batch = self.start(session, statement, &doing).await?;
+            let mut batch = self.begin(session, statement, &doing).await?;
             self.send(session, &mut batch, first, shared).await?;
             let ended = self.fill(session, &mut batch, chunks, shared).await?;
             let record = self.end_batch(session, batch, number).await?;
-            self.ledger.record_batch(session, self.claim, &record).await?;
-            session.batch(&doing, "commit").await?;
-            self.events.send(Event::BatchCommitted {
-                id: self.id.clone(),
-                number: number as u64,
-                rows: record.rows as u64,
-                bytes: record.bytes as u64,
-            });
-            written.add(&Written {
-                rows: record.rows,
-                bytes: record.bytes,
-                digest: record.digest as u64,
-                batches: 1,
-                replaced: 0,
-            });
+            written.add(&written_of(&record));
+            // All chunks are taken, and no other batch has any: this transaction can be the finishing one.
+            let is_all = matches!(ended, Ended::NoMoreRows) && shared.number.load(Ordering::Relaxed) == 1;
+            if is_all && self.may_stay_open() {
+                return Ok(Written { is_open: true, ..written });
+            }
+            self.commit_batch(session, &record, &doing).await?;
             if matches!(ended, Ended::NoMoreRows) {
                 return Ok(written);
             }
+            next = first_of_batch(chunks, shared).await;
         }
+        Ok(written)
+    }
+
+    /// Records the batch and commits, in one flight: a COMMIT after a record that was refused is a rollback.
+    async fn commit_batch(&self, session: &Session, record: &BatchRecord, doing: &str) -> Result<()> {
+        let commit = session.batch(doing, "commit");
+        self.ledger.record_batch_then(session, self.claim, record, commit).await?;
+        self.say_committed(record.number, (record.rows, record.bytes));
+        Ok(())
+    }
+
+    pub(super) fn say_committed(&self, number: i32, (rows, bytes): (i64, i64)) {
+        self.events.send(Event::BatchCommitted {
+            id: self.id.clone(),
+            number: number as u64,
+            rows: rows as u64,
+            bytes: bytes as u64,
+        });
+    }
+
+    /// Whether a batch that holds all rows can be part of the finishing transaction. A staged one is
+    /// published by another session, what is merged or resumed is recorded by batch, and `post_sql` may do
+    /// what a transaction that has filled the table cannot.
+    fn may_stay_open(&self) -> bool {
+        let hooked = !self.rules.post_sql.is_empty();
+        let by_batch = self.rules.mode == LoadMode::Merge || self.rules.resume_column.is_some();
+        !self.is_staged() && !by_batch && !hooked
     }
 
     /// The whole interval in one transaction, which stays open.
     async fn write_interval(
         &self,
         session: &Session,
-        statement: &Statement,
         chunks: &ChunkReceiver,
         shared: &Shared,
     ) -> Result<Written> {
@@ -173,7 +204,10 @@ impl Load<'_> {
         hooks::run(session, "pre_sql", &self.rules.pre_sql).await?;
         let replaced = self.empty_in_place(session).await?;
         let doing = self.doing("copying rows");
-        let mut batch = self.start(session, statement, &doing).await?;
+        // After the hooks, which may deallocate it.
+        let statement = self.copy_statement(session).await?;
+        let copy = CopyIn::start(session.client(), &statement).await;
+        let mut batch = self.started(session, copy, &doing).await?;
         loop {
             match chunks.recv().await {
                 Received::Chunk(chunk) => self.send(session, &mut batch, chunk, shared).await?,
@@ -182,13 +216,7 @@ impl Load<'_> {
             }
         }
         let record = self.end_batch(session, batch, 1).await?;
-        Ok(Written {
-            rows: record.rows,
-            bytes: record.bytes,
-            digest: record.digest as u64,
-            batches: 1,
-            replaced,
-        })
+        Ok(Written { replaced, is_open: true, ..written_of(&record) })
     }
 
     /// Removes what the transaction will replace; returns how many rows that were.
@@ -201,12 +229,26 @@ impl Load<'_> {
         let doing = self.doing("emptying the interval");
         let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
         session.batch(&doing, &format!("set local lock_timeout = {timeout}")).await?;
-        session.execute(&doing, &self.empty_statement(), &self.target.owned.to_params()).await?;
+        session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
         Ok(replaced)
     }
 
-    async fn start(&self, session: &Session, statement: &Statement, doing: &str) -> Result<OpenBatch> {
-        match CopyIn::start(session.client(), statement).await {
+    /// Begins a transaction and a COPY in it, in one flight. No row is sent before both are there: a COPY
+    /// outside of a transaction would commit by itself.
+    async fn begin(&self, session: &Session, statement: &Statement, doing: &str) -> Result<OpenBatch> {
+        let copy = CopyIn::start(session.client(), statement);
+        let (begun, copy) = join!(session.batch(doing, BEGIN_BATCH), copy);
+        begun?;
+        self.started(session, copy, doing).await
+    }
+
+    async fn started(
+        &self,
+        session: &Session,
+        copy: Result<CopyIn, tokio_postgres::Error>,
+        doing: &str,
+    ) -> Result<OpenBatch> {
+        match copy {
             Ok(copy) => Ok(OpenBatch { copy, rows: 0, bytes: 0, digest: 0, last: Chunk::default() }),
             Err(error) => Err(session.error(doing, error).await),
         }
@@ -307,6 +349,26 @@ impl Load<'_> {
                 .with_detail(format!("triggers on {}: {}", self.target.name, names.join(", ")))
                 .with_hint("a BEFORE trigger that returns null drops rows: disable it for the load"),
         }
+    }
+}
+
+/// Takes a chunk and at once the number of the batch that it begins: the writers of an interval are one
+/// task, so whoever looks at the count sees a batch for every chunk that was taken.
+async fn first_of_batch(chunks: &ChunkReceiver, shared: &Shared) -> Option<(Chunk, i32)> {
+    match chunks.recv().await {
+        Received::Chunk(chunk) => Some((chunk, shared.number.fetch_add(1, Ordering::Relaxed) + 1)),
+        Received::End => None,
+        Received::Aborted => aborted().await,
+    }
+}
+
+fn written_of(record: &BatchRecord) -> Written {
+    Written {
+        rows: record.rows,
+        bytes: record.bytes,
+        digest: record.digest as u64,
+        batches: 1,
+        ..Written::default()
     }
 }
 

@@ -1,8 +1,10 @@
 //! The finishing transaction: publishes what was staged, runs `post_sql`, checks the guards, and
 //! records the end, all in one synchronous commit.
 
+use futures::join;
+
 use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, Written, append, hooks, merge, stage};
-use crate::config::job::{CommitPolicy, LoadMode, OnEmpty};
+use crate::config::job::{LoadMode, OnEmpty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::ledger::Totals;
@@ -33,16 +35,14 @@ pub struct Finished {
 }
 
 impl Load<'_> {
-    /// Publishes and records; `session` is the control session, or the writer's whose transaction is
-    /// open with `commit = "interval"`.
+    /// Publishes and records; `session` is the control session, or the writer's whose transaction is open.
     ///
     /// # Errors
     /// `Mismatch`, when rows read, sent, stored or recorded differ; the guards'; `Fenced`; the
     /// server's. Nothing is published then.
     pub async fn finish(&self, session: &Session, read: &Read, written: &Written) -> Result<Finished> {
         self.compare(read, written)?;
-        let single = self.rules.commit == CommitPolicy::Interval;
-        if !single {
+        if !written.is_open {
             let sql = "begin isolation level read committed; set local synchronous_commit = on";
             session.batch(&self.doing("opening the last transaction"), sql).await?;
         }
@@ -52,13 +52,12 @@ impl Load<'_> {
         if self.is_staged() {
             self.publish(session, written).await?;
         }
-        if single && self.rules.mode == LoadMode::Merge {
+        if written.is_open && self.rules.mode == LoadMode::Merge {
             session.batch("dropping the table to merge from", &merge::drop_temporary()).await?;
         }
         hooks::run(session, "post_sql", &self.rules.post_sql).await?;
         self.count_again(session, written).await?;
-        self.record(session, read, written).await?;
-        session.batch(&self.doing("committing the last transaction"), "commit").await?;
+        self.commit(session, read, written).await?;
         let rows = written.rows + self.claim.resume_rows;
         Ok(Finished { rows, bytes: written.bytes, batches: written.batches })
     }
@@ -73,7 +72,8 @@ impl Load<'_> {
         ))
     }
 
-    async fn record(&self, session: &Session, read: &Read, written: &Written) -> Result<()> {
+    /// Records the end and commits, in one flight: a COMMIT after a record that was refused is a rollback.
+    async fn commit(&self, session: &Session, read: &Read, written: &Written) -> Result<()> {
         let totals = Totals {
             rows_read: read.rows,
             rows: written.rows + self.claim.resume_rows,
@@ -82,9 +82,19 @@ impl Load<'_> {
             batches: written.batches,
             source_snapshot: read.snapshot.clone(),
             source_system: read.system_identifier,
-            single_transaction: self.rules.commit == CommitPolicy::Interval,
+            single_transaction: written.is_open,
         };
-        self.ledger.finish(session, self.claim, &totals).await
+        let settled = self.ledger.settle(session, self.claim, &totals).await?;
+        let doing = self.doing("committing the last transaction");
+        let folded = self.ledger.fold(session, self.claim, &settled);
+        let (folded, committed) = join!(folded, session.batch(&doing, "commit"));
+        folded.and(committed)?;
+        if written.is_open {
+            self.say_committed(1, (written.rows, written.bytes));
+            // The rows are there and recorded: what cannot be given back goes with its session.
+            let _ = self.ledger.writer_unlock(session, self.claim).await;
+        }
+        Ok(())
     }
 
     /// How many rows the load replaces; counted only where a guard asks.
@@ -92,7 +102,7 @@ impl Load<'_> {
         let asked = self.rules.max_shrink.is_some() || written.rows == 0;
         match self.rules.mode {
             LoadMode::Append | LoadMode::Merge => Ok(0),
-            _ if self.rules.commit == CommitPolicy::Interval => Ok(written.replaced),
+            _ if written.is_open => Ok(written.replaced),
             _ if self.is_staged() && asked => self.count_owned(session).await,
             _ => Ok(0),
         }
@@ -126,8 +136,7 @@ impl Load<'_> {
         if matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace) {
             let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
             session.batch(&doing, &format!("set local lock_timeout = {timeout}")).await?;
-            let params = self.target.owned.to_params();
-            session.execute(&doing, &self.empty_statement(), &params).await?;
+            session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
         }
         let stage_sql = self.stage_sql();
         let stored = session.execute(&doing, &append::publish(self.target, &stage_sql), &[]).await?;

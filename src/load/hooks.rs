@@ -19,6 +19,8 @@ pub(super) async fn run(session: &Session, which: &str, statements: &[String]) -
             let place = place_in(sql, &error);
             return Err(place.into_iter().fold(session.error(&doing, error).await, Error::with_detail));
         }
+        // It may have deallocated what the session keeps prepared.
+        session.forget_kept();
         if current_transaction(session).await? != transaction {
             return Err(Error::new(ErrorKind::Config, format!("{doing}: it ended pgtide's transaction"))
                 .with_hint(

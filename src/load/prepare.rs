@@ -81,10 +81,10 @@ impl Load<'_> {
         if !self.owns_its_rows() || (replaces && !self.rules.must_be_empty) {
             return Ok(());
         }
-        let params = self.target.owned.to_params();
         if self.claim.left_rows == 0 {
             let sql = delete_insert::any(self.target);
-            let row = session.query_one("looking for rows of the interval", &sql, &params).await?;
+            let doing = "looking for rows of the interval";
+            let row = session.query_one_typed(doing, &sql, &self.target.owned).await?;
             return if row.get(0) { Err(self.foreign_rows()) } else { Ok(()) };
         }
         let stored = self.count_owned(session).await?;
@@ -100,23 +100,17 @@ impl Load<'_> {
         if self.owns_its_rows() && !self.claim.was_loaded && self.claim.left_rows > 0 {
             let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
             session.batch("clearing", &format!("set local lock_timeout = {timeout}")).await?;
-            let params = self.target.owned.to_params();
             let doing = format!("clearing what a broken attempt left in {}", self.target.name);
-            session.execute(&doing, &self.clear_statement(), &params).await?;
+            session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
         }
         Ok(())
     }
 
-    /// With a condition rows are deleted; a whole table is truncated.
-    fn clear_statement(&self) -> String {
-        self.empty_statement()
-    }
-
     /// Counts the rows that the interval owns.
     pub(super) async fn count_owned(&self, session: &Session) -> Result<i64> {
-        let params = self.target.owned.to_params();
         let sql = delete_insert::count(self.target);
-        Ok(session.query_one("counting rows of the interval", &sql, &params).await?.get(0))
+        let row = session.query_one_typed("counting rows of the interval", &sql, &self.target.owned).await?;
+        Ok(row.get(0))
     }
 
     fn what(&self) -> String {

@@ -6,7 +6,7 @@
 use bytes::BytesMut;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
-use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
 use crate::interval::DataInterval;
 
@@ -66,6 +66,18 @@ impl Bound {
             TimeKind::Instant => Self::Instant(instant),
             TimeKind::Local => Self::Local(local),
             TimeKind::Date => Self::Date(local.date()),
+        }
+    }
+}
+
+impl Bound {
+    fn sql_type(&self) -> Type {
+        match self {
+            Self::Instant(_) => Type::TIMESTAMPTZ,
+            Self::Local(_) => Type::TIMESTAMP,
+            Self::Date(_) => Type::DATE,
+            // The server infers it, as it does for a prepared statement.
+            Self::Raw(_) => Type::new("any".to_owned(), 0, Kind::Simple, String::new()),
         }
     }
 }
@@ -133,6 +145,12 @@ impl Condition {
     #[must_use]
     pub fn where_clause(&self) -> String {
         if self.sql.is_empty() { String::new() } else { format!(" where {}", self.sql) }
+    }
+
+    /// The parameters with their types, for a statement that is parsed, bound and run in one round trip.
+    #[must_use]
+    pub fn to_typed_params(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+        self.params.iter().map(|p| (p as _, p.sql_type())).collect()
     }
 
     /// The parameters as tokio-postgres takes them.

@@ -163,8 +163,9 @@ pub(super) async fn add_columns(
 
 /// What COPY into a table depends on, as text.
 pub(super) async fn fingerprint(control: &Session, table_oid: u32) -> Result<String> {
-    let row = control.query_one("looking at the destination's columns", FINGERPRINT, &[&table_oid]).await?;
-    Ok(row.get(0))
+    let doing = "looking at the destination's columns";
+    let [statement] = control.keep(doing, [FINGERPRINT]).await?;
+    Ok(control.query_one_kept(doing, &statement, &[&table_oid]).await?.get(0))
 }
 
 fn appeared(name: &TableName) -> Error {

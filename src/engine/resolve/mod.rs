@@ -12,6 +12,7 @@ mod source;
 mod time;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::columns::{self, ColumnPlan, Finding};
 use crate::config::job::{EmptyWith, Job, LoadMode, Refresh};
@@ -27,6 +28,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 use crate::views;
 
+use super::after::Growth;
 use super::slot::Slot;
 use destination::Destination;
 use source::Source;
@@ -42,6 +44,7 @@ pub struct Resolved {
     time: Option<TimeColumn>,
     described: Vec<(String, u32)>,
     notices: Vec<String>,
+    growth: Arc<Growth>,
 }
 
 /// Resolves a job without changing anything; `ledger` is the schema of the ledger.
@@ -92,11 +95,13 @@ async fn look(
         columns::into_error(&findings, &names)
     };
     let plan = columns::decide(&source.columns, destination.columns(), &options).map_err(refused)?;
+    let known = destination.relation.as_ref().and_then(|r| r.estimated_rows).unwrap_or(0);
     let mut resolved = Resolved {
         select_list: columns::select_list(&plan),
         time: time::find(job, &plan, destination.columns())?,
         described: Vec::new(),
         notices: Vec::new(),
+        growth: Arc::new(Growth::of(known)),
         source,
         destination,
         columns: plan,
@@ -222,6 +227,11 @@ impl Resolved {
     #[must_use]
     pub fn destination(&self) -> Option<&Relation> {
         self.destination.relation.as_ref()
+    }
+
+    /// How the destination table grows in this run.
+    pub(super) fn growth(&self) -> &Growth {
+        &self.growth
     }
 
     /// The query of one interval, as it is sent.

@@ -12,6 +12,7 @@ mod session;
 mod settings;
 mod socket;
 mod startup;
+mod statements;
 
 use std::time::Duration;
 

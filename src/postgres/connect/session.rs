@@ -4,17 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::io::AsyncReadExt as _;
 use tokio_postgres::tls::ChannelBinding;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{CancelToken, Client, Row};
+use tokio_postgres::{CancelToken, Client, Row, Statement};
 
 use super::settings::{Server, role_settings_sql};
 use super::socket::{Encryption, Place};
 use super::startup::{AlreadyTls, Life, Started};
+use super::statements::{Statements, is_outdated};
 use super::{Side, open};
 use crate::config::connection::{ConnectionSpec, SslMode};
 use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::bound::Condition;
 use crate::postgres::row_tap::TapHandle;
 use crate::postgres::sqlstate::{error_from, io_text};
 use crate::postgres::tls::Tls;
@@ -35,6 +38,7 @@ pub struct Session {
     life: Life,
     server: Server,
     canceller: Canceller,
+    statements: Statements,
     show_values: bool,
 }
 
@@ -54,7 +58,7 @@ impl Session {
 
     pub(super) fn new(started: Started, server: Server, canceller: Canceller) -> Self {
         let Started { client, tap, life } = started;
-        Self { client, tap, life, server, canceller, show_values: false }
+        Self { client, tap, life, server, canceller, statements: Statements::default(), show_values: false }
     }
 
     /// Lets errors show what may hold values of rows (`--show-values`).
@@ -117,6 +121,11 @@ impl Session {
     /// to tell why, and joins both.
     pub async fn error(&self, doing: &str, e: tokio_postgres::Error) -> Error {
         let error = error_from(doing, &e, self.show_values);
+        if is_outdated(&e) {
+            self.forget_kept();
+            return Error::new(ErrorKind::Contention, error.to_string())
+                .with_sqlstate(error.sqlstate().unwrap_or_default());
+        }
         if error.kind() != ErrorKind::Connection {
             return error;
         }
@@ -175,6 +184,85 @@ impl Session {
     /// The server's, classified; `Internal` for more rows.
     pub async fn query_opt(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<Option<Row>> {
         let result = self.client.query_opt(sql, params).await;
+        self.told(doing, result).await
+    }
+
+    /// Prepares statements, or finds them prepared: for pgtide's own that each interval runs again.
+    ///
+    /// The server may plan a kept statement without looking at its parameters, so none is kept that
+    /// reads a user's table. They are all ready when this returns: several can then be sent at once.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified.
+    pub async fn keep<const N: usize>(&self, doing: &str, texts: [&str; N]) -> Result<[Statement; N]> {
+        let found = texts.map(|sql| self.statements.find(sql));
+        let all = texts.into_iter().zip(found).map(async |(sql, found)| match found {
+            Some(statement) => Ok(statement),
+            None => self.client.prepare(sql).await.inspect(|s| self.statements.add(sql, s.clone())),
+        });
+        let all = self.told(doing, try_join_all(all).await).await?;
+        all.try_into().map_err(|_| Error::new(ErrorKind::Internal, "statements were lost"))
+    }
+
+    /// Forgets what is prepared: something may have deallocated it.
+    pub fn forget_kept(&self) {
+        self.statements.forget();
+    }
+
+    /// Runs a kept statement and counts the rows that it changed.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified.
+    pub async fn execute_kept(&self, doing: &str, kept: &Statement, params: Params<'_>) -> Result<u64> {
+        let result = self.client.execute(kept, params).await;
+        self.told(doing, result).await
+    }
+
+    /// Runs a kept query that has exactly one row.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified; `Internal` for any other number of rows.
+    pub async fn query_one_kept(&self, doing: &str, kept: &Statement, params: Params<'_>) -> Result<Row> {
+        let result = self.client.query_one(kept, params).await;
+        self.told(doing, result).await
+    }
+
+    /// Runs a kept query that has at most one row.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified; `Internal` for more rows.
+    pub async fn query_opt_kept(
+        &self,
+        doing: &str,
+        kept: &Statement,
+        params: Params<'_>,
+    ) -> Result<Option<Row>> {
+        let result = self.client.query_opt(kept, params).await;
+        self.told(doing, result).await
+    }
+
+    /// Runs a query that has exactly one row in one round trip: planned for its parameters, and not kept.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified; `Internal` for any other number of rows.
+    pub async fn query_one_typed(&self, doing: &str, sql: &str, params: &Condition) -> Result<Row> {
+        let result = self.client.query_typed_one(sql, &params.to_typed_params()).await;
+        self.told(doing, result).await
+    }
+
+    /// Runs a statement in one round trip, as [`query_one_typed`](Self::query_one_typed) does, and counts
+    /// the rows that it changed.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified.
+    pub async fn execute_typed(&self, doing: &str, sql: &str, params: &Condition) -> Result<u64> {
+        let result = self.client.execute_typed(sql, &params.to_typed_params()).await;
         self.told(doing, result).await
     }
 
