@@ -42,6 +42,8 @@ mod concurrency;
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
 mod faults;
+/// What is kept from one interval to the next, and what must be noticed all the same.
+mod intervals;
 /// Limits over processes: never more at once, runs first, a backfill always goes on.
 mod limits;
 /// A program of the user is told how runs ended.
@@ -54,8 +56,6 @@ mod schedule;
 mod status_more;
 /// Runs without names: what is due, when, in which order, and what is loaded again.
 mod unasked;
-/// What is kept from one interval to the next, and what must be noticed all the same.
-mod intervals;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
 /// The verbs that look and set right: status, mark, check, init.
