@@ -24,8 +24,9 @@ lint: ## Format, clippy and documentation, warnings refused
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items --quiet
 
-bench: setup ## Measure a row's way through the tap, and a copy from end to end
+bench: setup ## Measure a row's way through the tap, a plan, and a copy from end to end
 	$(CARGO) bench --bench encode
+	$(CARGO) bench --bench plan
 	$(CARGO) bench --bench copy
 	@printf '%s\n' '' 'How to read this:' \
 	  '  row/tap      CPU time of one row; row/copy and row/digest are what it cannot be without.' \

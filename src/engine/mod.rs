@@ -112,7 +112,7 @@ impl Engine {
         slot.open(self, job, 0).await?;
         let ledger = Ledger::find(slot.control()?, &self.ledger_schema).await?;
         let history = History::read(ledger.as_ref(), slot.control()?, job).await?;
-        let plan = plan::plan(job, request, &history.recorded(), now)?;
+        let plan = plan::plan(job, request, history.recorded(), now)?;
         let first = plan.intervals.iter().find(|p| p.action.loads()).or(plan.intervals.last());
         let mut scans = Vec::new();
         let resolved = match first {
@@ -166,7 +166,7 @@ impl Engine {
         let ledger = Ledger::open_existing(slot.control()?, &self.ledger_schema);
         let ledger = self.answered(job, ledger).await?;
         let history = self.answered(job, History::read(ledger.as_ref(), slot.control()?, job)).await?;
-        let plan = plan::plan(job, request, &history.recorded(), now)?;
+        let plan = plan::plan(job, request, history.recorded(), now)?;
         self.refuse_adding_twice(job, request, &plan)?;
         let budget = self.budget(job, &plan);
         self.announce(job, &plan, &budget);
