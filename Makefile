@@ -24,8 +24,9 @@ lint: ## Format, clippy and documentation, warnings refused
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items --quiet
 
-bench: setup ## Measure a row's way through the tap, a copy from end to end, a year of small days
+bench: setup ## Measure a row's way through the tap, a plan, a copy from end to end, a year of small days
 	$(CARGO) bench --bench encode
+	$(CARGO) bench --bench plan
 	$(CARGO) bench --bench copy
 	$(CARGO) bench --bench intervals
 	@printf '%s\n' '' 'How to read this:' \

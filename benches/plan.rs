@@ -22,19 +22,16 @@ const ROUNDS: usize = 21;
 const LEDGERS: [(&str, &str, i64); 2] = [("hour", "hours", 100_000), ("day", "days", 3_650)];
 
 const FILL: &str = "
+set timezone = 'America/New_York';
 insert into pgtide.interval (job, interval_start, interval_end, key, timezone, state, table_oid, table_name,
     loaded_at, definition_hash, rows, bytes, batches, digest, source_snapshot, source_system, attempt, host,
     pid, run_id, started_at, finished_at)
-select '{job}', s, e, to_char(s at time zone 'America/New_York', '{key}'), 'America/New_York', 'loaded',
-       'mart.{job}'::regclass, 'mart.{job}', e + interval '1 h',
+select '{job}', s, s + interval '1 {unit}', to_char(s, '{key}'), 'America/New_York', 'loaded',
+       'mart.{job}'::regclass, 'mart.{job}', s + interval '2 {unit}',
        (select definition_hash from pgtide.interval where job = '{job}'), 1000, 100000, 1, 42,
-       '1:1:', 7, 1, 'etl-1', 4711, 'run', e + interval '59 m', e + interval '1 h'
-from (select lead(s) over (order by s) as e, s
-      from (select (l at time zone 'America/New_York') as s
-            from generate_series(date_trunc('{unit}', now() at time zone 'America/New_York') - interval '{number} {unit}',
-                                 date_trunc('{unit}', now() at time zone 'America/New_York'), interval '1 {unit}') l) l
-      group by s) t
-where e > s and not exists (select from pgtide.interval where job = '{job}' and interval_start = s);
+       '1:1:', 7, 1, 'etl-1', 4711, 'run', s + interval '1 {unit} 59 m', s + interval '2 {unit}'
+from (select min(interval_start) as newest from pgtide.interval where job = '{job}') known,
+     generate_series(newest - interval '{number} {unit}', newest - interval '1 {unit}', interval '1 {unit}') s;
 delete from pgtide.interval
 where id = (select id from pgtide.interval where job = '{job}' order by interval_start offset 1000 limit 1)";
 
@@ -94,10 +91,11 @@ fn recorded(job: &Job, now: DateTime<Utc>, number: i64) -> Result<Vec<Recorded>>
     let back = std::iter::successors(Some(calendar.containing(now)), |i| Some(calendar.previous(i)));
     let known: Vec<DataInterval> = back.skip(1).take(usize::try_from(number)?).collect();
     let hole = known[known.len() / 2];
+    let hash: std::sync::Arc<str> = job.definition_hash().into();
     let loaded = |interval: DataInterval| Recorded {
         interval,
         state: State::Loaded,
-        definition_hash: Some(job.definition_hash()),
+        definition_hash: Some(hash.clone()),
         rows: Some(1_000),
         loaded_at: Some(interval.end),
         is_live: false,

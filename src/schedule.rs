@@ -116,7 +116,7 @@ fn request(job: &Job) -> Request {
 }
 
 /// When a job has something to load that nobody else is loading: now, later, or never.
-fn due(job: &Job, known: &[Known], now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+fn due(job: &Job, known: Vec<Known>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
     let recorded = recorded_of(known);
     let plan = plan::plan(job, &request(job), &recorded, now)?;
     let again = plan.to_load().next().is_some().then(|| now + HELD_ELSEWHERE);

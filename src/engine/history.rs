@@ -1,7 +1,5 @@
 //! What the ledger knows of a job, as the plan and the claims need it.
 
-use std::collections::HashMap;
-
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
@@ -10,62 +8,74 @@ use crate::plan::Recorded;
 use crate::postgres::connect::Session;
 use crate::state::State;
 
-/// The intervals of a job in the ledger.
+/// The intervals of a job in the ledger, oldest first.
 #[derive(Debug, Default)]
-pub(super) struct History(HashMap<DataInterval, Known>);
+pub(super) struct History {
+    recorded: Vec<Recorded>,
+    /// The number of the latest attempt at each.
+    attempts: Vec<i32>,
+}
 
 impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let known = ledger.known(session, &job.name, job.was.as_deref()).await?;
-        Ok(Self(known.into_iter().map(|known| (known.interval, known)).collect()))
+        let mut known = ledger.known(session, &job.name, job.was.as_deref()).await?;
+        known.sort_unstable_by_key(|known| known.interval);
+        let attempts = known.iter().map(|known| known.attempt).collect();
+        Ok(Self { recorded: recorded_of(known), attempts })
     }
 
     /// As the plan takes it.
-    pub(super) fn recorded(&self) -> Vec<Recorded> {
-        self.0.values().map(recorded).collect()
+    pub(super) fn recorded(&self) -> &[Recorded] {
+        &self.recorded
     }
 
     /// What was seen of an interval, for the claim to compare.
     pub(super) fn seen(&self, interval: &DataInterval) -> Option<Seen> {
-        self.0.get(interval).map(Known::seen)
+        self.of(interval).map(|record| Seen { state: record.state, loaded_at: record.loaded_at })
     }
 
     /// The number of the latest attempt that was seen of an interval; 0 if there was none.
     pub(super) fn attempt(&self, interval: &DataInterval) -> i32 {
-        self.0.get(interval).map_or(0, |record| record.attempt)
+        self.place(interval).and_then(|place| self.attempts.get(place)).copied().unwrap_or(0)
     }
 
     /// How many rows an interval had the last time.
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
-        self.0.get(interval).and_then(|known| known.rows).and_then(|rows| u64::try_from(rows).ok())
+        self.of(interval).and_then(|record| record.rows).and_then(|rows| u64::try_from(rows).ok())
+    }
+
+    fn of(&self, interval: &DataInterval) -> Option<&Recorded> {
+        self.recorded.get(self.place(interval)?)
+    }
+
+    fn place(&self, interval: &DataInterval) -> Option<usize> {
+        self.recorded.binary_search_by_key(interval, |record| record.interval).ok()
     }
 }
 
 /// What the ledger says of a job, as the plan takes it.
 #[must_use]
-pub fn recorded_of(known: &[Known]) -> Vec<Recorded> {
-    known.iter().map(recorded).collect()
+pub fn recorded_of(known: Vec<Known>) -> Vec<Recorded> {
+    known.into_iter().map(recorded).collect()
 }
 
-fn recorded(known: &Known) -> Recorded {
+fn recorded(known: Known) -> Recorded {
     Recorded {
         interval: known.interval,
         state: known.state,
-        definition_hash: known.definition_hash.clone(),
+        definition_hash: known.definition_hash,
         rows: known.rows,
         loaded_at: known.loaded_at,
         is_live: known.activity == Activity::Live,
         attempts: known.tries.unsigned_abs(),
         finished: known.finished_at.or(known.loaded_at),
-        note: known.reason.clone().or_else(|| failure(known)),
+        note: known.reason.or_else(|| known.error.map(|error| failure(known.state, error))),
     }
 }
 
-/// The first line of the last error; what is loaded still is, so it was a reload that failed.
-fn failure(known: &Known) -> Option<String> {
-    let line = known.error.as_ref()?;
-    let kept = matches!(known.state, State::Loaded | State::Stale);
-    Some(if kept { format!("the last reload failed: {line}") } else { line.clone() })
+/// What is loaded still is, so it was a reload that failed.
+fn failure(state: State, line: String) -> String {
+    if state.has_rows() { format!("the last reload failed: {line}") } else { line }
 }

@@ -135,7 +135,7 @@ impl Engine {
         slot.open(self, job, 0).await?;
         let ledger = Ledger::find(slot.control()?, &self.ledger_schema).await?;
         let history = History::read(ledger.as_ref(), slot.control()?, job).await?;
-        let plan = plan::plan(job, request, &history.recorded(), now)?;
+        let plan = plan::plan(job, request, history.recorded(), now)?;
         let first = plan.intervals.iter().find(|p| p.action.loads()).or(plan.intervals.last());
         let mut scans = Vec::new();
         let resolved = match first {
@@ -193,7 +193,7 @@ impl Engine {
         let backfill = self.answered(job, found).await?;
         let request = backfill.as_ref().map_or_else(|| request.clone(), |b| backfill::request_of(b, request));
         let history = self.answered(job, History::read(ledger.as_ref(), slot.control()?, job)).await?;
-        let mut plan = plan::plan(job, &request, &history.recorded(), now)?;
+        let mut plan = plan::plan(job, &request, history.recorded(), now)?;
         if let Some(backfill) = &backfill {
             backfill::narrow(backfill, &mut plan, &history)?;
         }

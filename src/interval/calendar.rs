@@ -216,7 +216,8 @@ impl Calendar {
         let local = instant.timestamp() + offset;
         let full = at_second(local - local.rem_euclid(3600) - offset);
         let next = full + TimeDelta::hours(1);
-        let start = if self.offset_seconds(full) == offset { full } else { self.jump(full, instant) };
+        let is_plain = full == instant || self.offset_seconds(full) == offset;
+        let start = if is_plain { full } else { self.jump(full, instant) };
         let last_second = next - TimeDelta::seconds(1);
         let end =
             if self.offset_seconds(last_second) == offset { next } else { self.jump(instant, last_second) };

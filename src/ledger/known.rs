@@ -1,7 +1,8 @@
 //! What a plan needs to know of every interval of a job, read quickly however many there are.
 //!
-//! Intervals that have everything but their bounds and numbers in common come as one row of arrays: ten
-//! years of hours that are loaded are a single one.
+//! Loaded intervals of one definition come as one row of arrays: ten years of hours are a single row.
+
+use std::sync::Arc;
 
 use std::collections::HashSet;
 
@@ -11,7 +12,7 @@ use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
 use super::read::judged;
-use super::{Activity, Ledger, Seen, instant};
+use super::{Activity, Ledger, instant};
 use crate::error::Result;
 use crate::interval::DataInterval;
 use crate::postgres::connect::Session;
@@ -29,7 +30,7 @@ pub struct Known {
     /// Whether something works on it; a loaded interval may be loaded again.
     pub activity: Activity,
     /// The hash of the definition it was loaded with.
-    pub definition_hash: Option<String>,
+    pub definition_hash: Option<Arc<str>>,
     /// When the load that stands was recorded.
     pub loaded_at: Option<DateTime<Utc>>,
     /// Its rows, if pgtide counted them.
@@ -46,23 +47,25 @@ pub struct Known {
     pub error: Option<String>,
 }
 
-impl Known {
-    /// What a claim compares the row with.
-    #[must_use]
-    pub fn seen(&self) -> Seen {
-        Seen { state: self.state, loaded_at: self.loaded_at }
-    }
-}
-
+/// Loaded intervals of which there is nothing more to say are together; grouped by one column only, since
+/// a server that expects many groups would sort all rows first. The others are a row each.
 const KNOWN: &str = "
-select i.state, i.token, i.definition_hash, i.tries, i.reason,
-       pg_catalog.split_part(i.error_message, e'\\n', 1) as error,
+select 'loaded' as state, null::uuid as token, i.definition_hash, 0 as tries, null as reason, null as error,
        pg_catalog.array_agg(i.id), pg_catalog.array_agg(i.interval_start), pg_catalog.array_agg(i.interval_end),
        pg_catalog.array_agg(i.loaded_at), pg_catalog.array_agg(i.rows), pg_catalog.array_agg(i.finished_at),
        pg_catalog.array_agg(i.attempt)
 from pgtide.interval i
-where i.job = $1
-group by 1, 2, 3, 4, 5, 6";
+where i.job = $1 and i.state = 'loaded' and i.tries = 0 and i.token is null and i.reason is null
+  and i.error_message is null
+group by i.definition_hash
+union all
+select i.state, i.token, i.definition_hash, i.tries, i.reason,
+       pg_catalog.split_part(i.error_message, e'\\n', 1),
+       array[i.id], array[i.interval_start], array[i.interval_end], array[i.loaded_at], array[i.rows],
+       array[i.finished_at], array[i.attempt]
+from pgtide.interval i
+where i.job = $1 and not (i.state = 'loaded' and i.tries = 0 and i.token is null and i.reason is null
+  and i.error_message is null)";
 
 impl Ledger {
     /// Reads what a plan needs to know of a job's intervals, in no order, with those of the name that the job
@@ -120,7 +123,7 @@ fn add(known: &mut Vec<Known>, row: &Row) -> Result<()> {
         interval: DataInterval::WHOLE,
         state: row.get::<_, &str>(0).parse()?,
         activity: Activity::Idle,
-        definition_hash: row.get(2),
+        definition_hash: row.get::<_, Option<&str>>(2).map(Arc::from),
         loaded_at: None,
         rows: None,
         attempt: 0,

@@ -19,6 +19,7 @@ mod verdict;
 mod tests;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
@@ -91,7 +92,7 @@ pub struct Recorded {
     /// Its state.
     pub state: State,
     /// The hash of the definition that it was loaded by, if it is known.
-    pub definition_hash: Option<String>,
+    pub definition_hash: Option<Arc<str>>,
     /// Rows in the table, once loaded.
     pub rows: Option<i64>,
     /// When the load that stands was recorded.

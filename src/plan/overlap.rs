@@ -13,8 +13,10 @@ use crate::state::State;
 const SHOWN: usize = 5;
 
 pub(super) fn refuse(job: &Job, plan: &Plan, recorded: &[Recorded]) -> Result<()> {
-    let sorted = Sorted::of(recorded);
-    let overlaps = plan.to_load().filter_map(|p| sorted.another_in(&p.interval).map(|other| (p, other)));
+    // Without anything to load there is nothing to sort a long history for.
+    let sorted = plan.to_load().next().map(|_| Sorted::of(recorded));
+    let another = |interval| sorted.as_ref().and_then(|sorted| sorted.another_in(interval));
+    let overlaps = plan.to_load().filter_map(|p| another(&p.interval).map(|other| (p, other)));
     let findings: Vec<String> = overlaps
         .take(SHOWN)
         .map(|(planned, other)| format!("{} shares time with {}", planned.key, bounds(job.calendar, other)))

@@ -89,7 +89,7 @@ fn record(interval: DataInterval, state: State) -> Recorded {
     Recorded {
         interval,
         state,
-        definition_hash: Some("new".to_owned()),
+        definition_hash: Some("new".into()),
         rows: state.has_rows().then_some(27_004),
         loaded_at: state.has_rows().then(|| at("2026-01-08T03:00")),
         is_live: state == State::Running,
@@ -154,7 +154,7 @@ mod by_name {
     #[test]
     fn each_state_has_its_action_and_reason() {
         let noted = |state, note: &str| Recorded { note: Some(note.to_owned()), ..day("2026-01-05", state) };
-        let other = |state| Recorded { definition_hash: Some("old".to_owned()), ..day("2026-01-05", state) };
+        let other = |state| Recorded { definition_hash: Some("old".into()), ..day("2026-01-05", state) };
         let unknown = Recorded { definition_hash: None, ..day("2026-01-05", State::Loaded) };
         let one_row = Recorded { rows: Some(1), ..day("2026-01-05", State::Loaded) };
         let often = Recorded { attempts: 9, ..noted(State::Failed, "deadlock (40P01)") };
@@ -541,7 +541,7 @@ mod when_nothing_is_named {
     #[test]
     fn stale_and_redefined_intervals_are_told_and_taken_only_when_asked() {
         let mut recorded = loaded(["2026-01-07", "2026-01-08", "2026-01-09"]);
-        recorded[1].definition_hash = Some("old".to_owned());
+        recorded[1].definition_hash = Some("old".into());
         recorded.push(day("2026-01-10", State::Stale));
         let plan = planned(&job(), &due(), &recorded);
         assert_eq!(

@@ -161,7 +161,7 @@ impl Question<'_> {
 }
 
 pub(super) fn is_other_definition(request: &Request, record: &Recorded) -> bool {
-    record.definition_hash.as_ref().is_some_and(|hash| *hash != request.definition_hash)
+    record.definition_hash.as_deref().is_some_and(|hash| hash != request.definition_hash)
 }
 
 /// `27,004`.

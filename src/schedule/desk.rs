@@ -228,7 +228,7 @@ async fn moments<'a>(
             Some(ledger) => ledger.known(session, &job.name, job.was.as_deref()).await?,
             None => Vec::new(),
         };
-        match due(job, &known, Utc::now()) {
+        match due(job, known, Utc::now()) {
             Ok(Some(at)) => moments.push(Ok((job, at))),
             Ok(None) => {}
             Err(error) => moments.push(Err((job, error))),

@@ -100,7 +100,7 @@ async fn ranges_that_hold_nothing_or_too_much_are_refused() {
         ),
         (
             &["run", "users", "--from-date", "1024-01-01", "--to-date", "9024-01-01"],
-            &["at most 20,000", "in parts"],
+            &["at most 250,000", "in parts"],
         ),
         (&instants("2024-05-01T00:00", "2024-05-01T00:00"), &["has no width", "CronDataIntervalTimetable"]),
         (&instants("2024-05-02T00:00", "2024-05-01T00:00"), &["before it starts"]),
