@@ -34,10 +34,12 @@ pub struct LeaderLock {
 }
 
 impl LeaderLock {
-    /// The lock of a project, in a ledger's schema.
+    /// The lock of a project, in a ledger's schema. Two connections of a project may lead to one database:
+    /// each has a lock, known by its name.
     #[must_use]
-    pub fn new(schema: &str, project: &str) -> Self {
-        let key = xxh3_64(format!("pgtide leader {schema} {project}").as_bytes()).cast_signed();
+    pub fn new(schema: &str, project: &str, connection: &str) -> Self {
+        let what = format!("pgtide leader {schema} {project} {connection}");
+        let key = xxh3_64(what.as_bytes()).cast_signed();
         Self { key, doing: format!("competing for the schedule of {project}") }
     }
 

@@ -71,7 +71,7 @@ impl Lead {
         {
             return Standing::Not(until);
         }
-        let lock = LeaderLock::new(project.ledger_schema(), &project.name());
+        let lock = LeaderLock::new(project.ledger_schema(), &project.name(), &self.destination);
         let out = State::Out { until: Instant::now() };
         let state = std::mem::replace(&mut self.state, out);
         let looked = timeout(ANSWER, self.next(state, &lock, (schedule, project))).await;
