@@ -201,6 +201,8 @@ impl Engine {
         let found = Found { job: job.clone(), request, ledger, history, backfill, plan };
         let mut summary = Summary { job: job.name.clone(), ..Summary::default() };
         let refreshed = self.load(slot, found, &mut summary).await?;
+        // As they are read, not as they happened to end.
+        summary.failed.sort_by(|(one, _), (other, _)| one.cmp(other));
         summary.elapsed = started.elapsed();
         summary.interrupted = self.shutdown.is_requested();
         // What is loaded is said also when a refresh failed after it.
