@@ -192,6 +192,7 @@ impl<'a> Workshop<'a> {
             events,
             shutdown: self.context.shutdown.clone(),
             options: Options { show_values: self.context.global.show_values, ..options },
+            view_rules: self.project.view_rules().clone(),
         })
     }
 }

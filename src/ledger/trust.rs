@@ -11,7 +11,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 4] = [
+pub(super) const TABLES: [(&str, &str); 7] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
@@ -29,6 +29,13 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "id interval_id attempt token outcome state reason role host pid run_id triggered_by definition_hash \
          rows bytes batches digest source_snapshot source_system started_at finished_at error_code \
          error_message",
+    ),
+    ("table_version", "table_oid version changed_at rows"),
+    ("view", "view_oid view_name refreshed_at data_as_of sources xmin_token refresh_id failed_at failed_id"),
+    (
+        "view_refresh",
+        "id view_oid view_name run_id triggered_by host pid role reason mode status attempt started_at \
+         finished_at data_as_of rows rows_in rows_out bytes sources xmin_token sqlstate error",
     ),
 ];
 

@@ -19,6 +19,7 @@ pub mod number;
 pub mod overview;
 pub mod paint;
 mod phrase;
+mod refresh;
 pub mod screen;
 #[cfg(test)]
 mod story;
