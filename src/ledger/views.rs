@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use serde::{Deserialize, Serialize};
 use tokio_postgres::types::ToSql;
 
@@ -167,6 +167,24 @@ on conflict (view_oid) do update
         data_as_of = excluded.data_as_of, sources = excluded.sources, xmin_token = excluded.xmin_token,
         refresh_id = excluded.refresh_id, failed_at = null, failed_id = null";
 
+/// A day of a job is loaded when its loaded intervals cover all of it, in the job's time zone.
+const DAY: &str = "
+with day as (
+    select i.job, i.table_name, i.state, i.key, i.interval_start, i.interval_end,
+           $2::date::timestamp at time zone coalesce(i.timezone, 'UTC') as starts,
+           ($2::date + 1)::timestamp at time zone coalesce(i.timezone, 'UTC') as ends
+    from pgtide.interval i
+    where i.table_oid = any ($1) and isfinite(i.interval_start) and isfinite(i.interval_end)
+)
+select job, table_name,
+       coalesce(sum(least(interval_end, ends) - greatest(interval_start, starts))
+                filter (where state = 'loaded' and interval_start < ends and interval_end > starts),
+                '0'::interval) >= max(ends - starts) as is_loaded,
+       max(key) filter (where state = 'loaded') as newest
+from day
+group by job, table_name
+order by table_name, job";
+
 /// The rows of a view that was swapped go on under its new OID.
 const RENUMBER: &str = "
 with version as (
@@ -235,6 +253,24 @@ impl Ledger {
     pub async fn view_records(&self, session: &Session) -> Result<Vec<ViewRecord>> {
         let rows = session.query("reading what the views show", &self.sql(RECORDS), &[&RECENT]).await?;
         Ok(rows.iter().map(view_record).collect())
+    }
+
+    /// Of these tables those that are loaded by days and lack one: table, job, and the newest day loaded.
+    /// None at all are loaded by days where the first number is 0.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn tables_without_day(
+        &self,
+        session: &Session,
+        tables: &[u32],
+        date: NaiveDate,
+    ) -> Result<(usize, Vec<(String, String, Option<String>)>)> {
+        let doing = format!("looking whether {date} is loaded");
+        let rows = session.query(&doing, &self.sql(DAY), &[&tables, &date]).await?;
+        let lacking = rows.iter().filter(|row| !row.get::<_, bool>("is_loaded"));
+        let lacking = lacking.map(|row| (row.get("table_name"), row.get("job"), row.get("newest")));
+        Ok((rows.len(), lacking.collect()))
     }
 
     /// Records a refresh, as the last statement of its transaction.

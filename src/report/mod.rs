@@ -13,6 +13,7 @@ pub mod calendar;
 pub mod checklist;
 pub mod day;
 pub mod error;
+pub mod graph;
 mod json;
 mod lines;
 pub mod number;
@@ -25,6 +26,7 @@ pub mod screen;
 mod story;
 mod summary;
 pub mod table;
+pub mod views;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -17,6 +17,7 @@ pub use plan::{Planned, Request, Scope, Step, only, plan};
 
 use super::options::{RefreshMode, ViewRules};
 use super::outlook::Outlook;
+use super::strategy::Choice;
 use super::swap;
 use crate::config::connection::ConnectionSpec;
 use crate::error::Result;
@@ -78,6 +79,21 @@ pub struct Refresher {
     pub rules: ViewRules,
     /// How.
     pub settings: Settings,
+}
+
+/// The way in which a view would be refreshed, and why.
+///
+/// # Errors
+/// `Preflight`, if the way that was asked for is not possible; the server's.
+pub async fn preview(
+    session: &Session,
+    outlook: &Outlook,
+    rules: &ViewRules,
+    (oid, strategy): (u32, Option<RefreshMode>),
+) -> Result<Choice> {
+    let view = &outlook.catalog.views[&oid];
+    let asked = strategy.or(rules.of(&view.name).refresh).unwrap_or_default();
+    turn::choose(session, asked, view, outlook.records.get(&oid)).await.map(|(choice, _)| choice)
 }
 
 /// What all views of one run share.

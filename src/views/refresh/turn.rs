@@ -184,7 +184,10 @@ async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt
         false => planned.reason.clone(),
     };
     let asked = refresher.settings.strategy.or(options.refresh).unwrap_or_default();
-    let (choice, properties) = choose(run, session, asked, &view, record.as_ref()).await?;
+    let (mut choice, properties) = choose(session, asked, &view, record.as_ref()).await?;
+    if run.snapshot.is_some() {
+        choice = under_snapshot(choice, properties.as_ref());
+    }
     Ok(Looked::Stale(Box::new(Now {
         view,
         options,
@@ -214,8 +217,8 @@ fn replaced(
         .with_hint("run it again: the next run looks at what is there"))
 }
 
-async fn choose(
-    run: &Run<'_>,
+/// Chooses the way; what belongs to the view is read where it may be swapped.
+pub(super) async fn choose(
     session: &Session,
     asked: RefreshMode,
     view: &MaterializedView,
@@ -228,13 +231,17 @@ async fn choose(
     let obstacle = properties.as_ref().and_then(|properties| properties.blockers.first());
     let obstacle = obstacle.map(|object| format!("{object} depends on it"));
     let choice = strategy::choose(asked, view, record, obstacle.as_deref())?;
-    if run.snapshot.is_some() && choice.way == Way::Concurrent {
-        // A concurrent refresh compares with rows that the snapshot does not see.
-        let way = if obstacle.is_none() && properties.is_some() { Way::Swap } else { Way::Plain };
-        let choice = Choice { way, why: "one snapshot for all".to_owned(), warning: choice.warning };
-        return Ok((choice, properties));
-    }
     Ok((choice, properties))
+}
+
+/// Under one snapshot nothing can be concurrent: that compares with rows that the snapshot does not see.
+fn under_snapshot(choice: Choice, properties: Option<&Properties>) -> Choice {
+    if choice.way != Way::Concurrent {
+        return choice;
+    }
+    let can_swap = properties.is_some_and(|properties| properties.blockers.is_empty());
+    let way = if can_swap { Way::Swap } else { Way::Plain };
+    Choice { way, why: "one snapshot for all".to_owned(), warning: choice.warning }
 }
 
 /// Refreshes, and says and records how it went.
