@@ -28,6 +28,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, Failure, IntervalId, RunStarted, Summary};
 use crate::interval::DataInterval;
 use crate::ledger::{Ledger, Owner};
+use crate::name::TableName;
 use crate::plan::{self, Action, Plan, Planned, Request};
 use crate::postgres::connect::{Session, Side};
 use crate::shutdown::Shutdown;
@@ -54,6 +55,9 @@ pub struct Options {
     pub must_be_empty: bool,
     /// Whether error messages may hold values of rows.
     pub show_values: bool,
+    /// Tables of jobs that the same command runs after this one and that refresh what reads theirs: a
+    /// view over both is left to the last.
+    pub later: Vec<TableName>,
 }
 
 /// Two databases, a ledger, and somebody who listens.

@@ -61,7 +61,10 @@ impl Engine {
         let outlook = Outlook::read(session, Some(ledger), &self.view_rules).await?;
         let family = catalog::family(session, table_oid).await?;
         let request = Request { scope: Scope::Loaded(family, names), force: false, if_older_than: None };
-        let plan = refresh::plan(&outlook, &self.view_rules, &request, outlook.at)?;
+        let mut plan = refresh::plan(&outlook, &self.view_rules, &request, outlook.at)?;
+        let later = self.options.later.iter().flat_map(|table| outlook.catalog.graph.find(table));
+        let later = outlook.catalog.graph.dependents(&later.map(|node| node.oid()).collect());
+        plan.retain(|view| !later.contains(&view.oid));
         if plan.iter().all(|view| view.step != Step::Refresh) {
             return Ok(());
         }

@@ -1,6 +1,7 @@
 //! Materialized views: what reads a table, and how it gets fresh.
 
 pub mod catalog;
+pub mod due;
 pub mod graph;
 pub mod options;
 pub mod outlook;

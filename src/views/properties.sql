@@ -88,7 +88,9 @@ select pg_catalog.jsonb_build_object(
       where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = c.oid
         and r.ev_type = '1' and v.oid <> c.oid), '[]'),
   'blockers', coalesce((
-      select pg_catalog.jsonb_agg(distinct pg_catalog.pg_describe_object(d.classid, d.objid, 0))
+      select pg_catalog.jsonb_agg(distinct case when r.ev_type = '1'
+               then pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0)
+               else pg_catalog.pg_describe_object(d.classid, d.objid, 0) end)
       from pg_catalog.pg_depend d
       left join pg_catalog.pg_rewrite r
         on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid

@@ -166,21 +166,19 @@ fn members(outlook: &Outlook, scope: &Scope) -> Result<BTreeSet<u32>> {
 /// # Errors
 /// `Config`, with the names that would be right.
 pub fn only(graph: &Graph, found: &BTreeSet<u32>, names: &[TableName]) -> Result<BTreeSet<u32>> {
-    let mut kept = BTreeSet::new();
-    for name in names {
-        let nodes = graph.find(name);
-        let Some(oid) = nodes.iter().map(|node| node.oid()).find(|oid| found.contains(oid)) else {
-            let known: Vec<_> = found.iter().map(|oid| graph.name(Node::Relation(*oid))).collect();
-            let context = format!("`refresh`: no materialized view of this name reads the table: {name}");
-            let error = Error::new(ErrorKind::Config, context);
-            return Err(match known.is_empty() {
-                true => error,
-                false => error.with_hint(format!("these read it: {}", known.join(", "))),
-            });
-        };
-        kept.insert(oid);
+    let one = |name: &TableName| graph.find(name).iter().map(|node| node.oid()).find(|oid| found.contains(oid));
+    let missing: Vec<_> = names.iter().filter(|name| one(name).is_none()).map(ToString::to_string).collect();
+    if missing.is_empty() {
+        return Ok(names.iter().filter_map(one).collect());
     }
-    Ok(kept)
+    let context =
+        format!("`refresh`: no materialized view of this name reads the table: {}", missing.join(", "));
+    let error = Error::new(ErrorKind::Config, context);
+    let known: Vec<_> = found.iter().map(|oid| graph.name(Node::Relation(*oid))).collect();
+    Err(match known.is_empty() {
+        true => error,
+        false => error.with_hint(format!("these read it: {}", known.join(", "))),
+    })
 }
 
 fn one_view(outlook: &Outlook, name: &TableName) -> Result<u32> {

@@ -229,7 +229,7 @@ pub(super) async fn choose(
         _ => None,
     };
     let obstacle = properties.as_ref().and_then(|properties| properties.blockers.first());
-    let obstacle = obstacle.map(|object| format!("{object} depends on it"));
+    let obstacle = obstacle.map(|object| format!("{object} reads it"));
     let choice = strategy::choose(asked, view, record, obstacle.as_deref())?;
     Ok((choice, properties))
 }
