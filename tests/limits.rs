@@ -247,6 +247,7 @@ async fn nothing_starts_after_the_time_to_stop() {
             owner: Owner { host: "etl-1".into(), pid: 1, run_id: "run".into(), trigger: None },
             events: Events::silent(),
             shutdown: pgtide::shutdown::channel().1,
+            view_rules: configuration.view_rules().clone(),
             options: Options { stop_at: Some(stop_at), ..Options::default() },
         })
     };

@@ -58,6 +58,13 @@ mod status_more;
 mod unasked;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
+/// What reads what, through views and functions, and how it is drawn.
+mod views_graph;
+/// Refreshing: the order, the three ways, failures, runs that meet, runs that are killed.
+mod views_refresh;
+/// Stale or fresh, and the reason told.
+mod views_stale;
+
 /// The verbs that look and set right: status, mark, check, init.
 mod verbs;
 /// A year of real flights, day by day: equal, once, and left alone when it is done.

@@ -172,7 +172,10 @@ async fn run_all(
     let run_id = uuid::Uuid::new_v4().to_string();
     let workshop = Workshop::new(context, project, &run_id);
     let single = tasks.len() + broken.len() == 1;
-    let (tasks, at_once) = spread(tasks);
+    let (mut tasks, at_once) = spread(tasks);
+    let jobs: Vec<Job> = tasks.iter().map(|task| task.job.clone()).collect();
+    // A view over the tables of several jobs is refreshed once, when all of them are loaded.
+    tasks.iter_mut().for_each(|task| task.options.views_later = jobs.len() > 1);
     let started = futures::stream::iter(tasks).map(|task| run_one(&workshop, task, events));
     let ended: Vec<_> = started.buffer_unordered(at_once).collect().await;
     let broken = broken.into_iter().map(|(job, error)| (job, Err(error)));
@@ -188,8 +191,29 @@ async fn run_all(
             }
         }
     }
+    if jobs.len() > 1 {
+        refresh_after(&workshop, jobs, &mut summaries, events).await;
+    }
     summaries.sort_by(|one, other| one.job.cmp(&other.job));
     Ok(summaries)
+}
+
+/// Refreshes the views above the jobs that were run; what cannot be refreshed counts as a failure of the job.
+async fn refresh_after(workshop: &Workshop<'_>, jobs: Vec<Job>, summaries: &mut [Summary], events: &Events) {
+    for job in jobs {
+        let Some(summary) = summaries.iter_mut().find(|summary| summary.job == job.name) else { continue };
+        let engine = workshop.engine(&job, events.clone(), Options::default());
+        let refreshed = match engine {
+            Ok(engine) => Box::pin(engine.refresh_after(&job)).await,
+            // It has been told by the job's own run.
+            Err(_) => continue,
+        };
+        if let Err(error) = refreshed {
+            let error = named(error, &job.name);
+            workshop.context.output.error(&error);
+            summary.failed.push(("views".to_owned(), Failure::of(&error, 1, Utc::now())));
+        }
+    }
 }
 
 /// An error that says which job it is about.
@@ -374,6 +398,7 @@ impl<'a> Workshop<'a> {
                 pool_slots: job.pool.as_deref().and_then(|pool| self.project.pool_slots(pool)),
                 ..options
             },
+            view_rules: self.project.view_rules().clone(),
         })
     }
 }

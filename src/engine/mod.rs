@@ -30,6 +30,7 @@ use chrono::{DateTime, Utc};
 
 use crate::config::connection::ConnectionSpec;
 use crate::config::job::{Job, LoadMode};
+use crate::config::views::ViewRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, Halt, Summary};
 use crate::interval::DataInterval;
@@ -76,6 +77,9 @@ pub struct Options {
     pub must_be_empty: bool,
     /// Whether error messages may hold values of rows.
     pub show_values: bool,
+    /// Whether views are refreshed by [`refresh_after`](Engine::refresh_after), when all jobs of a command
+    /// have ended.
+    pub views_later: bool,
 }
 
 /// Two databases, a ledger, and somebody who listens.
@@ -95,6 +99,8 @@ pub struct Engine {
     pub shutdown: Shutdown,
     /// How.
     pub options: Options,
+    /// What is asked of materialized views.
+    pub view_rules: ViewRules,
 }
 
 /// A job that was looked at: what would run, in which way, over which connections.
@@ -232,7 +238,7 @@ impl Engine {
                 self.answered(&job, end).await?;
             }
             summary.retry_command = Commands::new(&job).retry(summary, &request);
-            return Ok(Ok(()));
+            return Ok(Box::pin(self.make_up(&job, ledger.as_ref(), slot)).await);
         };
         let limits = Limits::of(self, &job, &budget);
         let halting = Halting::at(self.options.stop_at);

@@ -63,6 +63,9 @@ pub struct Settled {
     source_snapshot: String,
     source_system: i64,
     resume_key: Option<Vec<u8>>,
+    /// Whether rows of the table changed, and so its version: the row of the version is locked until the
+    /// commit, so that versions follow the commits.
+    changed: bool,
     fold: Statement,
 }
 
@@ -118,6 +121,11 @@ with done as (
     returning *
 ), folded as (
     delete from pgtide.batch where interval_id = $1
+), changed as (
+    insert into pgtide.table_version as v (table_oid, version, changed_at, rows)
+    select d.table_oid, 1, pg_catalog.clock_timestamp(), $3 from done d where $10
+    on conflict (table_oid) do update
+        set version = v.version + 1, changed_at = excluded.changed_at, rows = excluded.rows
 )
 insert into pgtide.attempt
     (interval_id, attempt, token, outcome, state, host, pid, run_id, triggered_by, definition_hash, rows,
@@ -199,7 +207,7 @@ impl Ledger {
             let _ = session.batch(&doing, "rollback").await;
             return Err(error.while_doing(doing));
         }
-        Ok(Settled::new(recorded, totals, fold))
+        Ok(Settled::new(recorded, claim, totals, fold))
     }
 
     /// Folds the batches into the interval's row, says `loaded` and writes the history: the transaction's
@@ -209,7 +217,7 @@ impl Ledger {
     /// # Errors
     /// `Fenced`, if the transaction is not the one that settled.
     pub async fn fold(&self, session: &Session, claim: &Claim, settled: &Settled) -> Result<()> {
-        let params: [Param<'_>; 9] = [
+        let params: [Param<'_>; 10] = [
             &claim.interval_id,
             &claim.token,
             &settled.rows,
@@ -219,6 +227,7 @@ impl Ledger {
             &settled.source_snapshot,
             &settled.source_system,
             &settled.resume_key,
+            &settled.changed,
         ];
         match session.client().execute(&settled.fold, &params).await {
             Ok(_) => Ok(()),
@@ -231,7 +240,7 @@ impl Ledger {
 }
 
 impl Settled {
-    fn new(recorded: Recorded, totals: &Totals, fold: Statement) -> Self {
+    fn new(recorded: Recorded, claim: &Claim, totals: &Totals, fold: Statement) -> Self {
         let earlier = i32::try_from(recorded.earlier_batches).unwrap_or(i32::MAX);
         Self {
             rows: totals.rows,
@@ -241,6 +250,7 @@ impl Settled {
             source_snapshot: totals.source_snapshot.clone(),
             source_system: totals.source_system,
             resume_key: recorded.resume_key,
+            changed: totals.rows > 0 || claim.left_rows > 0 || claim.previous_rows.unwrap_or(0) > 0,
             fold,
         }
     }

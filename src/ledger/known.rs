@@ -105,6 +105,19 @@ impl Ledger {
         Ok(known)
     }
 
+    /// The table that the newest load of a job went into, if there is one.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn latest_table(&self, session: &Session, job: &str) -> Result<Option<u32>> {
+        let sql = self.sql(
+            "select table_oid from pgtide.interval
+             where job = $1 and loaded_at is not null order by loaded_at desc limit 1",
+        );
+        let row = session.query_opt(&format!("reading the table of {job}"), &sql, &[&job]).await?;
+        Ok(row.map(|row| row.get(0)))
+    }
+
     async fn known_now(&self, session: &Session, doing: &str, job: &str) -> Result<Vec<Known>> {
         let rows = session.query(doing, &self.sql(KNOWN), &[&job]).await?;
         let mut known = Vec::new();

@@ -11,7 +11,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 5] = [
+pub(super) const TABLES: [(&str, &str); 8] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
@@ -34,6 +34,13 @@ pub(super) const TABLES: [(&str, &str); 5] = [
         "backfill",
         "id job number dates options settings interval_start interval_end timezone keys state role host pid \
          run_id triggered_by created_at changed_by changed_at",
+    ),
+    ("table_version", "table_oid version changed_at rows"),
+    ("view", "view_oid view_name refreshed_at data_as_of sources xmin_token refresh_id failed_at failed_id"),
+    (
+        "view_refresh",
+        "id view_oid view_name run_id triggered_by host pid role reason mode status attempt started_at \
+         finished_at data_as_of rows rows_in rows_out bytes sources xmin_token sqlstate error",
     ),
 ];
 

@@ -52,6 +52,8 @@ pub(super) struct Board {
     span: Span,
     jobs: Vec<JobCount>,
     pub(super) running: Vec<Running>,
+    /// Views that are being refreshed.
+    pub(super) views: Vec<super::refresh::AtWork>,
     rows_loaded: u64,
     bytes_loaded: u64,
     sent: (u64, u64),
@@ -188,10 +190,8 @@ impl Board {
                     job.finished = true;
                 }
             }
-            Event::BatchCommitted { .. }
-            | Event::Notice { .. }
-            | Event::ViewRefreshed(_)
-            | Event::Scheduling(_) => {}
+            Event::BatchCommitted { .. } | Event::Notice { .. } | Event::Scheduling(_) => {}
+            of_views => super::refresh::apply(&mut self.views, of_views, at),
         }
     }
 

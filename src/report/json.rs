@@ -17,7 +17,12 @@
 //! | `interval_stopped` | `job` `interval` |
 //! | `interval_failed` | `job` `interval` `failure` |
 //! | `notice` | `message` |
-//! | `view_refreshed` | `view` `elapsed_ms` `error` |
+//! | `views_started` | `views` (to refresh) `fresh` `parallel` |
+//! | `view_started` | `view` `mode` (`plain` `concurrent` `swap`) `why` `attempt` `estimated_ms` |
+//! | `view_retrying` | `view` `wait_ms` `failure` |
+//! | `view_skipped` | `view` `reason` |
+//! | `view_refreshed` | `view` `elapsed_ms` `error` `mode` `reason` `rows_in` `rows_out` |
+//! | `views_finished` | `refreshed` `fresh` `left` (a list of `view` and `reason`) `failed` (a list of `view` and `failure`) `not_started` `elapsed_ms` `interrupted` |
 //! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped` `paused` `cancelled`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` `backfill` `loaded_elsewhere` |
 //! | `run_not_started` | `job`; the error is an object of its own |
 //! | `schedule_leading` | `destination` `project` |
@@ -114,14 +119,10 @@ pub(super) fn object(event: &Event, moment: &Moment) -> Option<Value> {
             ("interval_failed", of(id, json!({ "failure": failure(cause) })))
         }
         Event::Notice { message } => ("notice", json!({ "message": message })),
-        Event::ViewRefreshed(view) => {
-            let fields =
-                json!({ "view": view.view, "elapsed_ms": millis(view.elapsed), "error": view.error });
-            ("view_refreshed", fields)
-        }
         Event::RunFinished(run) => ("run_finished", run_finished(run)),
         Event::RunNotStarted { job } => ("run_not_started", json!({ "job": job })),
         Event::Scheduling(said) => agenda::object(said),
+        of_views => super::refresh::object(of_views, failure)?,
     };
     Some(stamped(name, moment, fields))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::board::{Board, Moment, label};
 use super::paint::Palette;
 use super::screen::Screen;
-use super::{View, agenda, phrase, summary};
+use super::{View, agenda, phrase, refresh, summary};
 use crate::event::Event;
 
 /// The plain output of a run.
@@ -28,6 +28,10 @@ impl View for Lines {
             let clock = format!("{}  ", moment.wall.format("%H:%M:%S"));
             let clock = if board.is_endless() { &*clock } else { "" };
             self.screen.print(&format!("{clock}{}", summary::text(run, board, self.palette)));
+            return;
+        }
+        if let Event::ViewsFinished(run) = event {
+            self.screen.print(&refresh::summary(run, self.palette));
             return;
         }
         if let Event::RunStarted(_) = event {
@@ -82,8 +86,7 @@ fn line(event: &Event, board: &Board, palette: Palette, verbose: bool) -> String
             phrase::failed(&name(id), failure, board.tries(id), "", palette)
         }
         Event::Notice { message } => phrase::notice(message, palette),
-        Event::ViewRefreshed(view) => phrase::view(view, palette),
-        _ => String::new(),
+        of_views => refresh::line(of_views, palette, verbose),
     }
 }
 
@@ -108,6 +111,9 @@ impl View for Quiet {
             }
             event if board.is_idle(event) => return,
             Event::RunFinished(run) => summary::text(run, board, self.palette),
+            Event::ViewsFinished(run) if !self.only_failures || !run.failed.is_empty() => {
+                refresh::summary(run, self.palette)
+            }
             Event::Notice { message } if !self.only_failures => phrase::notice(message, self.palette),
             _ => return,
         };

@@ -14,6 +14,7 @@ pub mod calendar;
 pub mod checklist;
 pub mod day;
 pub mod error;
+pub mod graph;
 mod json;
 mod lines;
 pub mod number;
@@ -21,11 +22,13 @@ pub mod overview;
 pub mod paint;
 mod phrase;
 mod recap;
+mod refresh;
 pub mod screen;
 #[cfg(test)]
 mod story;
 mod summary;
 pub mod table;
+pub mod views;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
