@@ -15,3 +15,4 @@ pub mod project;
 pub mod quantity;
 mod reader;
 pub mod template;
+pub mod views;

@@ -7,6 +7,7 @@
 mod connections;
 mod document;
 mod jobs;
+mod views;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,7 @@ use super::environment::Environment;
 use super::finding::{Finding, to_error};
 use super::job::Job;
 use super::overrides::Overrides;
+use super::views::ViewRules;
 use crate::error::{Error, ErrorKind, Result};
 
 /// The name of the project file.
@@ -96,6 +98,12 @@ impl Project {
     #[must_use]
     pub fn views_dir(&self) -> PathBuf {
         self.root.join(self.document.views_dir.as_deref().unwrap_or("views/"))
+    }
+
+    /// What the project says about materialized views, by pattern.
+    #[must_use]
+    pub fn view_rules(&self) -> &ViewRules {
+        &self.document.view_rules
     }
 
     /// The folder of job files.

@@ -8,11 +8,13 @@ use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use super::views;
 use crate::config::environment::Environment;
 use crate::config::file::{Table, Value, expand, read_toml};
 use crate::config::finding::{Finding, Place};
 use crate::config::job::parse::{JOB_KEYS, default_keys};
 use crate::config::reader::{Reader, unknown_key};
+use crate::config::views::ViewRules;
 use crate::name::MAX_NAME_BYTES;
 
 /// Slots of a pool, and intervals at once over all jobs.
@@ -26,6 +28,7 @@ pub(super) struct Document {
     pub(super) defaults: Table,
     pub(super) ledger_schema: Option<String>,
     pub(super) views_dir: Option<String>,
+    pub(super) view_rules: ViewRules,
     pub(super) jobs_dir: Option<String>,
     /// Intervals at once over all jobs and machines.
     pub(super) parallelism: Option<usize>,
@@ -80,7 +83,8 @@ impl Document {
         document.defaults = take_table(&mut root, "defaults", &mut findings);
         findings.extend(check_defaults(&document.defaults));
         let views = take_table(&mut root, "views", &mut findings);
-        document.views_dir = one_text(&views, "files", shown, &mut findings);
+        document.views_dir = views::files(&views, shown, &mut findings);
+        document.view_rules = views::rules(&views, &mut findings);
         let ledger = take_table(&mut root, "ledger", &mut findings);
         document.ledger_schema = one_text(&ledger, "schema", shown, &mut findings)
             .filter(|schema| is_schema(schema, &ledger, &mut findings));
