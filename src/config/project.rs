@@ -100,6 +100,12 @@ impl Project {
         self.root.join(self.document.views_dir.as_deref().unwrap_or("views/"))
     }
 
+    /// What `${name}` stands for in a view's file: `[views.placeholders]`, else a variable.
+    #[must_use]
+    pub fn placeholder(&self, name: &str) -> Option<&str> {
+        self.document.placeholders.get(name).map(String::as_str).or_else(|| self.env.var(name))
+    }
+
     /// What the project says about materialized views, by pattern.
     #[must_use]
     pub fn view_rules(&self) -> &ViewRules {

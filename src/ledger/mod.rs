@@ -16,6 +16,7 @@ mod read;
 mod record;
 mod request;
 mod trust;
+mod view_file;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::Timestamp;
@@ -28,6 +29,7 @@ pub use open::VERSION;
 pub use read::{Activity, AttemptRecord, DayRows, IntervalRecord, Snapshot};
 pub use record::BatchRecord;
 pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
+pub use view_file::{ViewEvent, ViewObject};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;

@@ -11,7 +11,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 4] = [
+pub(super) const TABLES: [(&str, &str); 6] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
@@ -29,6 +29,16 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "id interval_id attempt token outcome state reason role host pid run_id triggered_by definition_hash \
          rows bytes batches digest source_snapshot source_system started_at finished_at error_code \
          error_message",
+    ),
+    (
+        "view_object",
+        "name kind oid file checksum checksum_expanded definition_hash properties_hash aspects server_version \
+         state applied_at applied_by error_code error_message",
+    ),
+    (
+        "view_history",
+        "id at role host pid run_id action name kind oid file checksum cause sql before outcome error_code \
+         error_message elapsed_ms",
     ),
 ];
 
