@@ -40,5 +40,7 @@ mod faults;
 mod values;
 /// The verbs that look and set right: status, mark, check, init.
 mod verbs;
+/// Views from files: plan, build beside, swap, drop.
+mod views_apply;
 /// A year of real flights, day by day: equal, once, and left alone when it is done.
 mod year;

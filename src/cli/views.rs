@@ -7,6 +7,7 @@ mod apply;
 mod check;
 mod drop;
 mod graph;
+mod place;
 mod plan;
 mod refresh;
 mod status;

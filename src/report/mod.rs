@@ -24,6 +24,7 @@ pub mod screen;
 mod story;
 mod summary;
 pub mod table;
+pub mod view_plan;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
