@@ -276,7 +276,7 @@ impl Applier<'_> {
             let before = left.len();
             let mut stuck = Vec::new();
             for step in left {
-                match self.drop_one(step).await {
+                match self.drop_all(std::slice::from_ref(step)).await {
                     Ok(()) => {
                         outcome.done.push((step.name.clone(), Class::Drop));
                         (self.listener)(Said::Done { name: step.name.clone(), class: Class::Drop, elapsed: Duration::ZERO });
@@ -296,26 +296,40 @@ impl Applier<'_> {
         }
     }
 
-    /// Drops one object, never with CASCADE, and keeps what it was.
+    /// Drops objects in this order in one transaction, never with CASCADE, and keeps what they were.
     ///
     /// # Errors
-    /// The server's: something stands on it.
-    pub async fn drop_one(&self, step: &Step) -> Result<()> {
-        let started = Instant::now();
-        let doing = format!("dropping {}", step.name);
-        self.begin(&doing).await?;
-        let work = async {
-            let mut sql = String::new();
-            if let Some(live) = &step.live {
-                sql = format!("drop {}", alter::target(live));
-                self.session.batch(&doing, &sql).await?;
+    /// The server's: something stands on one of them; then all are still there.
+    pub async fn drop_all(&self, steps: &[Step]) -> Result<()> {
+        for next_try in 2.. {
+            self.begin("dropping views").await?;
+            let work = async {
+                for step in steps {
+                    self.drop_inside(step).await?;
+                }
+                Ok(())
+            };
+            let result = work.await;
+            match (self.end(result).await, steps.first()) {
+                (Err(error), Some(step)) if error.kind() == ErrorKind::Contention && next_try <= TRIES => {
+                    self.wait(step, next_try).await;
+                }
+                (result, _) => return result,
             }
-            self.ledger.forget_view_object(self.session, &step.name.to_string()).await?;
-            let event = ViewEvent { action: "drop".to_owned(), ..self.event(step, None, &sql, started) };
-            self.ledger.record_view_event(self.session, self.owner, &event).await
-        };
-        let result = work.await;
-        self.end(result).await
+        }
+        Ok(())
+    }
+
+    async fn drop_inside(&self, step: &Step) -> Result<()> {
+        let started = Instant::now();
+        let mut sql = String::new();
+        if let Some(live) = &step.live {
+            sql = format!("drop {}", alter::target(live));
+            self.session.batch(&format!("dropping {}", step.name), &sql).await?;
+        }
+        self.ledger.forget_view_object(self.session, &step.name.to_string()).await?;
+        let event = self.event(step, None, &sql, started);
+        self.ledger.record_view_event(self.session, self.owner, &event).await
     }
 
     /// Records an object as applied, in the open transaction; what is recorded is what the catalog has.

@@ -122,18 +122,18 @@ impl Facts {
     }
 
     fn settle(&mut self) {
+        // As a statement that was cut out of a script: `moved` gives no more.
+        self.definition = self.definition.trim().trim_end_matches(';').to_owned();
         self.columns.sort();
         for (name, _) in &mut self.columns {
             *name = name.split_off(4);
         }
     }
 
-    /// The same with other schemas, in its name and in every text of the server's.
+    /// The same under another name, with other schemas, given as SQL, in every text of the server's.
     #[must_use]
-    pub fn moved(mut self, place: &dyn Fn(&str, &str) -> Option<String>) -> Self {
-        if let Some(schema) = self.name.schema.as_deref().and_then(|schema| place(schema, &self.name.table)) {
-            self.name.schema = Some(schema);
-        }
+    pub fn moved(mut self, name: TableName, place: &dyn Fn(&str, &str) -> Option<String>) -> Self {
+        self.name = name;
         self.definition = moved(&self.definition, place);
         for text in self.indexes.values_mut().chain(self.statistics.values_mut()) {
             *text = moved(text, place);
@@ -227,12 +227,12 @@ select n.nspname::text, c.relname::text, c.oid,
        case c.relkind when 'm' then 'materialized view' when 'v' then 'view' when 'r' then 'table'
             when 'p' then 'partitioned table' when 'f' then 'foreign table' when 'S' then 'sequence'
             else 'relation' end, '' as arguments
-from pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w (schema, name)
+from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) w (schema, name)
 join pg_catalog.pg_namespace n on n.nspname = w.schema
 join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relname = w.name and c.relkind in ('m', 'v', 'r', 'p', 'f', 'S')
 union all
 select n.nspname::text, p.proname::text, p.oid, 'function', pg_catalog.pg_get_function_identity_arguments(p.oid)
-from pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) w (schema, name)
+from rows from (pg_catalog.unnest($1::pg_catalog.text[]), pg_catalog.unnest($2::pg_catalog.text[])) w (schema, name)
 join pg_catalog.pg_namespace n on n.nspname = w.schema
 join pg_catalog.pg_proc p on p.pronamespace = n.oid and p.proname = w.name and p.prokind = 'f'";
 

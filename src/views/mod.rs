@@ -8,6 +8,7 @@ pub mod files;
 pub mod options;
 pub mod order;
 pub mod refresh;
+pub mod removal;
 pub mod scratch;
 pub mod script;
 pub mod statement;

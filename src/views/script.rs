@@ -7,7 +7,6 @@
 use std::fmt::Write as _;
 
 use super::statement::fold;
-use crate::postgres::ident;
 
 /// What a token is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,12 +140,12 @@ impl Statement {
         })
     }
 
-    /// The text with other schemas in place of those that `place` names for a qualified name.
+    /// The text with other schemas, given as SQL, in place of those that `place` names for a qualified name.
     #[must_use]
     pub fn moved(&self, place: &dyn Fn(&str, &str) -> Option<String>) -> String {
         let changes = self.qualified().filter_map(|(at, schema, name)| {
             let token = self.tokens[at];
-            place(&schema, &name).map(|schema| (token.start, token.end, ident::quote(&schema)))
+            place(&schema, &name).map(|schema| (token.start, token.end, schema))
         });
         replaced(&self.text, changes)
     }
@@ -320,6 +319,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::postgres::ident;
 
     fn texts(script: &str) -> Vec<String> {
         Script::parse(script).unwrap().statements.into_iter().map(|statement| statement.text).collect()
@@ -346,7 +346,7 @@ mod tests {
 
     #[test]
     fn only_the_schema_of_a_name_is_moved() {
-        let place = |schema: &str, name: &str| (schema == "mart" && name == "sales").then(|| "build".to_owned());
+        let place = |schema: &str, name: &str| (schema == "mart" && name == "sales").then(|| "\"build\"".to_owned());
         let of = |text: &str| moved(text, &place);
         assert_eq!(of("select mart.sales.id from Mart . \"sales\" /* mart.sales */ where x = 'mart.sales'"),
             "select \"build\".sales.id from \"build\" . \"sales\" /* mart.sales */ where x = 'mart.sales'");

@@ -189,10 +189,11 @@ async fn look(session: &Session, scratch: &Scratch, folder: &Folder, created: &[
         }
     }
     let oids: Vec<u32> = names.keys().copied().collect();
-    let back = |schema: &str, _: &str| scratch.home(schema);
+    let quoted = as_the_server_writes(session, scratch).await?;
+    let back = |schema: &str, _: &str| quoted.get(&scratch.home(schema)?).cloned();
     let mut trial = Trial::default();
     for (oid, facts) in facts::read(session, &oids).await? {
-        trial.objects.insert(names[&oid].clone(), facts.moved(&back));
+        trial.objects.insert(names[&oid].clone(), facts.moved(names[&oid].clone(), &back));
     }
     for dependent in facts::dependents(session, &oids).await? {
         if let (Some(reader), Some(read)) = (names.get(&dependent.oid), names.get(&dependent.target)) {
@@ -204,6 +205,14 @@ async fn look(session: &Session, scratch: &Scratch, folder: &Folder, created: &[
         trial.reads.entry(object.name.clone()).or_default().extend(named.cloned());
     }
     Ok(trial)
+}
+
+/// The home schemas as the server writes them: quoted where it would quote them, so that texts compare.
+async fn as_the_server_writes(session: &Session, scratch: &Scratch) -> Result<BTreeMap<String, String>> {
+    let homes: Vec<String> = scratch.schemas().map(|(_, home)| home.to_owned()).collect();
+    let sql = "select h, pg_catalog.quote_ident(h) from pg_catalog.unnest($1::pg_catalog.text[]) h";
+    let rows = session.query(DOING, sql, &[&homes]).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// Tells what failed by itself from what only waits for it; where all wait, there is a cycle.

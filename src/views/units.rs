@@ -208,3 +208,72 @@ fn components(steps: &[Step], edges: &Edges, waves: &BTreeMap<TableName, usize>)
     units.sort_by_key(|(wave, ..)| *wave);
     units.into_iter().map(|(_, _, unit)| unit).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> TableName {
+        text.parse().unwrap()
+    }
+
+    fn step(text: &str, kind: ObjectKind, class: Class) -> Step {
+        Step {
+            name: name(text),
+            kind,
+            class,
+            cause: String::new(),
+            details: Vec::new(),
+            file: None,
+            live: None,
+            want: None,
+            changes: Vec::new(),
+            sqlstate: None,
+            unit: None,
+        }
+    }
+
+    fn edges(pairs: &[(&str, &str)]) -> Edges {
+        let mut edges = Edges::default();
+        for (reader, read) in pairs {
+            edges.reads.entry(name(reader)).or_default().insert(name(read));
+            edges.live.entry(name(reader)).or_default().insert(name(read));
+        }
+        edges
+    }
+
+    fn shown(units: &[Unit]) -> String {
+        let one = |unit: &Unit| unit.iter().map(|name| name.table.clone()).collect::<Vec<_>>().join("+");
+        units.iter().map(one).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn what_reads_a_replaced_view_directly_changes_with_it() {
+        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("b", ObjectKind::Matview, Class::Unchanged), step("c", ObjectKind::Matview, Class::Unchanged)];
+        let units = arrange(&mut steps, &edges(&[("b", "a"), ("c", "b")]));
+        assert_eq!(shown(&units), "a+b+c");
+        assert_eq!(steps[2].class, Class::Rebuild);
+    }
+
+    #[test]
+    fn a_view_in_place_parts_what_is_built_below_from_what_is_built_above() {
+        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("v", ObjectKind::View, Class::InPlace), step("x", ObjectKind::Matview, Class::New)];
+        assert_eq!(shown(&arrange(&mut steps, &edges(&[("v", "a"), ("x", "v")]))), "a+v x");
+    }
+
+    #[test]
+    fn a_diamond_through_a_view_is_built_as_a_whole() {
+        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("v", ObjectKind::View, Class::InPlace), step("x", ObjectKind::Matview, Class::Unchanged)];
+        assert_eq!(shown(&arrange(&mut steps, &edges(&[("v", "a"), ("x", "v"), ("x", "a")]))), "a+v+x");
+        assert_eq!(steps[1].class, Class::Rebuild);
+    }
+
+    #[test]
+    fn what_is_in_no_file_blocks_all_that_is_tied_to_it() {
+        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("b", ObjectKind::Matview, Class::Unchanged), step("z", ObjectKind::View, Class::New)];
+        let mut edges = edges(&[("b", "a")]);
+        edges.unknown.insert(name("b"), vec!["view theirs".to_owned()]);
+        assert_eq!(shown(&arrange(&mut steps, &edges)), "z");
+        assert_eq!((steps[0].class, steps[1].class), (Class::Blocked, Class::Blocked));
+    }
+}

@@ -146,9 +146,10 @@ impl Applier<'_> {
 /// What is wanted, with its names where it is built.
 fn at(want: &Facts, step: &Step, scratch: &Scratch) -> Facts {
     let home = &step.name;
-    want.clone().moved(&|schema, name| {
+    want.clone().moved(scratch.name(home), &|schema, name| {
         let is_own = home.schema.as_deref() == Some(schema) && home.table == name;
-        if is_own || want.statistics.contains_key(name) { scratch.stand_in(schema) } else { None }
+        let there = scratch.stand_in(schema).filter(|_| is_own || want.statistics.contains_key(name));
+        there.map(|schema| ident::quote(&schema))
     })
 }
 
