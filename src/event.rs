@@ -145,14 +145,39 @@ impl Failure {
 }
 
 /// How one view's refresh went.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ViewRefreshed {
     /// `schema.view`.
     pub view: String,
     /// How long it took.
     pub elapsed: Duration,
+    /// `plain`, `concurrent` or `swap`; none if it did not come so far.
+    pub mode: Option<&'static str>,
+    /// Why it was refreshed.
+    pub reason: String,
+    /// Rows written, and rows removed.
+    pub changed: Option<(u64, u64)>,
     /// What went wrong, if something did.
     pub error: Option<String>,
+}
+
+/// The end of a refresh of several views.
+#[derive(Debug, Clone, Default)]
+pub struct ViewsSummary {
+    /// Views refreshed.
+    pub refreshed: usize,
+    /// Views found fresh.
+    pub fresh: usize,
+    /// Views left alone, with the reason: asked so, or a view below them failed.
+    pub left: Vec<(String, String)>,
+    /// Views that failed, with the reason.
+    pub failed: Vec<(String, Failure)>,
+    /// Views that were not started because the run stopped.
+    pub not_started: usize,
+    /// The whole time.
+    pub elapsed: Duration,
+    /// Whether a signal ended it early.
+    pub interrupted: bool,
 }
 
 /// The end of a run of one job.
@@ -265,8 +290,48 @@ pub enum Event {
         /// One line, without a value of any row.
         message: String,
     },
+    /// Views are planned and about to be refreshed.
+    ViewsStarted {
+        /// Views that want a refresh.
+        views: usize,
+        /// Views that are fresh.
+        fresh: usize,
+        /// Views at once.
+        jobs: usize,
+    },
+    /// A view's refresh starts.
+    ViewStarted {
+        /// `schema.view`.
+        view: String,
+        /// `plain`, `concurrent` or `swap`.
+        mode: &'static str,
+        /// Why this way.
+        why: String,
+        /// The try, from 1.
+        attempt: u32,
+        /// How long it may take, by its history.
+        estimate: Option<Duration>,
+    },
+    /// A refresh failed and another try will follow.
+    ViewRetrying {
+        /// `schema.view`.
+        view: String,
+        /// What went wrong.
+        failure: Failure,
+        /// The pause before the next try.
+        wait: Duration,
+    },
+    /// A view is left alone.
+    ViewSkipped {
+        /// `schema.view`.
+        view: String,
+        /// Why.
+        reason: String,
+    },
     /// A view was refreshed, or not.
     ViewRefreshed(ViewRefreshed),
+    /// The refresh of views ended.
+    ViewsFinished(ViewsSummary),
     /// The run of a job ended.
     RunFinished(Summary),
 }

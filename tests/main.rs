@@ -38,6 +38,13 @@ mod exactly_once;
 mod faults;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
+/// What reads what, through views and functions, and how it is drawn.
+mod views_graph;
+/// Refreshing: the order, the three ways, failures, runs that meet, runs that are killed.
+mod views_refresh;
+/// Stale or fresh, and the reason told.
+mod views_stale;
+
 /// The verbs that look and set right: status, mark, check, init.
 mod verbs;
 /// Views from files: plan, build beside, swap, drop.

@@ -10,7 +10,7 @@ use futures::StreamExt;
 use super::Context;
 use super::args::LoadArgs;
 use crate::config::environment::Environment;
-use crate::config::job::Job;
+use crate::config::job::{Job, Refresh};
 use crate::config::overrides::Overrides;
 use crate::config::project::Project;
 use crate::engine::{Engine, Options};
@@ -110,6 +110,7 @@ async fn run_all(context: &Context, project: &Project, tasks: Vec<Task>, events:
     let workshop = Workshop::new(context, project, &run_id);
     let single = tasks.len() == 1;
     let at_once = tables_at_once(&tasks);
+    let tasks = with_later(tasks);
     let results: Vec<_> = futures::stream::iter(tasks)
         .map(|task| run_one(&workshop, task, events))
         .buffered(at_once)
@@ -130,6 +131,19 @@ async fn run_all(context: &Context, project: &Project, tasks: Vec<Task>, events:
         }
     }
     Ok(exit::of_runs(&summaries))
+}
+
+/// Tells each job of those that come after it, so that a view over several tables is refreshed once.
+fn with_later(mut tasks: Vec<Task>) -> Vec<Task> {
+    for i in 0..tasks.len() {
+        let (this, after) = tasks[i..].split_first().expect("i is one of them");
+        let refreshes = |task: &&Task| {
+            task.job.refresh == Refresh::Dependents && task.job.destination == this.job.destination
+        };
+        let later = after.iter().filter(refreshes).map(|task| task.job.into.clone()).collect();
+        tasks[i].options.later = later;
+    }
+    tasks
 }
 
 /// Jobs run one after the other, each with its intervals at once; tables of a `copy` have one each.
@@ -192,6 +206,7 @@ impl<'a> Workshop<'a> {
             events,
             shutdown: self.context.shutdown.clone(),
             options: Options { show_values: self.context.global.show_values, ..options },
+            view_rules: self.project.view_rules().clone(),
         })
     }
 }

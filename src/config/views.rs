@@ -258,16 +258,8 @@ fn work_mem(text: &str) -> Result<u64, String> {
 
 /// Checks the outer form of a schedule: five or six fields, or a word.
 fn schedule(text: &str) -> Result<String, String> {
-    const WORDS: [&str; 8] = [
-        "@hourly",
-        "@daily",
-        "@midnight",
-        "@weekly",
-        "@monthly",
-        "@quarterly",
-        "@yearly",
-        "@annually",
-    ];
+    const WORDS: [&str; 8] =
+        ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@quarterly", "@yearly", "@annually"];
     let fields = text.split_whitespace().count();
     if WORDS.contains(&text) || (!text.starts_with('@') && matches!(fields, 5 | 6)) {
         return Ok(text.to_owned());

@@ -32,6 +32,12 @@ impl History {
         self.0.get(interval).map(IntervalRecord::seen)
     }
 
+    /// The table that the newest load went into.
+    pub(super) fn table_oid(&self) -> Option<u32> {
+        let loaded = self.0.values().filter(|record| record.loaded_at.is_some());
+        loaded.max_by_key(|record| record.loaded_at).map(|record| record.table.oid)
+    }
+
     /// How many rows an interval had the last time.
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
         self.0.get(interval).and_then(|r| r.rows).and_then(|rows| u64::try_from(rows).ok())

@@ -23,10 +23,12 @@ use tokio::task::{Id, JoinSet};
 
 use crate::config::connection::ConnectionSpec;
 use crate::config::job::{Job, LoadMode};
+use crate::config::views::ViewRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, Failure, IntervalId, RunStarted, Summary};
 use crate::interval::DataInterval;
 use crate::ledger::{Ledger, Owner};
+use crate::name::TableName;
 use crate::plan::{self, Action, Plan, Planned, Request};
 use crate::postgres::connect::{Session, Side};
 use crate::shutdown::Shutdown;
@@ -53,6 +55,9 @@ pub struct Options {
     pub must_be_empty: bool,
     /// Whether error messages may hold values of rows.
     pub show_values: bool,
+    /// Tables of jobs that the same command runs after this one and that refresh what reads theirs: a
+    /// view over both is left to the last.
+    pub later: Vec<TableName>,
 }
 
 /// Two databases, a ledger, and somebody who listens.
@@ -72,6 +77,8 @@ pub struct Engine {
     pub shutdown: Shutdown,
     /// How.
     pub options: Options,
+    /// What is asked of materialized views.
+    pub view_rules: ViewRules,
 }
 
 /// A job that was looked at: what would run, in which way, over which connections.
@@ -177,7 +184,7 @@ impl Engine {
         if let Some(first) = load.first() {
             // Nothing is made, not even the ledger, before everything was found to fit.
             let prepared =
-                Box::pin(self.answered(job, self.prepare(slot, job, ledger, &first.interval))).await;
+                Box::pin(self.answered(job, self.prepare(slot, job, ledger.clone(), &first.interval))).await;
             let keys: Vec<_> = load.iter().map(|p| p.key.as_str()).collect();
             let (ledger, resolved) =
                 prepared.map_err(|error| Commands::new(job).not_loaded(error, &keys, request))?;
@@ -196,8 +203,12 @@ impl Engine {
             let table_oid = work.resolved.table_oid();
             let first = std::mem::replace(slot, Slot::new());
             *slot = self.load(Arc::new(work), load, first, &mut summary).await;
-            let refresh = Box::pin(self.refresh_views(job, table_oid, slot, &summary));
-            refreshed = self.unless_stopped(refresh).await;
+            refreshed =
+                Box::pin(self.unless_stopped(self.refresh_views(job, table_oid, slot, &summary))).await;
+        } else if let (Some(ledger), Some(table_oid)) = (&ledger, history.table_oid()) {
+            // A refresh that failed after an earlier load is made up for.
+            let refresh = self.refresh_left(job, ledger, table_oid, slot);
+            refreshed = Box::pin(self.unless_stopped(refresh)).await;
         }
         // As they are read, not as they happened to end.
         summary.failed.sort_by(|(one, _), (other, _)| one.cmp(other));

@@ -1,11 +1,21 @@
-//! After a run's intervals: the views that read the table.
+//! After a run's intervals: the views that read the table, once, if they are stale.
+//!
+//! Also a run that has nothing to load looks, so that what a failed refresh left is made up for. A
+//! failure does not undo the load; the exit code tells it.
 
 use super::slot::Slot;
 use super::{Engine, stopped};
 use crate::config::job::{Job, Refresh};
-use crate::error::Result;
-use crate::event::{Event, Summary};
-use crate::views;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::{Event, Summary, ViewsSummary};
+use crate::ledger::Ledger;
+use crate::postgres::connect::Session;
+use crate::views::catalog;
+use crate::views::outlook::Outlook;
+use crate::views::refresh::{self, Refresher, Request, Scope, Settings, Step};
+
+/// The first version in which a session can be told to give away what it has counted.
+const FLUSHES_COUNTERS: i32 = 150_000;
 
 impl Engine {
     /// Refreshes what reads the table, once per run, also when only some intervals arrived.
@@ -16,42 +26,129 @@ impl Engine {
         slot: &mut Slot,
         summary: &Summary,
     ) -> Result<()> {
-        if summary.loaded == 0 || self.shutdown.is_requested() {
+        if self.shutdown.is_requested() {
             return Ok(());
         }
         if job.refresh == Refresh::None {
+            if summary.loaded == 0 {
+                return Ok(());
+            }
             if let Err(error) = self.answered(job, self.name_stale_views(job, table_oid, slot)).await {
                 tracing::debug!("the views that are stale now are not known: {}", error.chain());
             }
             return Ok(());
         }
         slot.open(self, job, 0).await?;
-        let session = slot.control()?;
-        let views = views::refresh::dependents(session, table_oid).await?;
-        let wanted = match &job.refresh {
-            Refresh::Named(names) => views::refresh::named(views, names)?,
-            Refresh::Dependents | Refresh::None => views,
+        flush_counters(slot).await;
+        let ledger = Ledger::open(slot.control()?, &self.ledger_schema).await?;
+        self.refresh_left(job, &ledger, table_oid, slot).await
+    }
+
+    /// Refreshes what reads the table and is stale, whoever loaded it.
+    pub(super) async fn refresh_left(
+        &self,
+        job: &Job,
+        ledger: &Ledger,
+        table_oid: u32,
+        slot: &Slot,
+    ) -> Result<()> {
+        let names = match &job.refresh {
+            Refresh::None => return Ok(()),
+            Refresh::Dependents => None,
+            Refresh::Named(names) => Some(names.clone()),
         };
-        let mut shutdown = self.shutdown.clone();
-        let canceller = session.canceller();
-        tokio::select! {
-            refreshed = views::refresh::refresh_all(session, &wanted, &self.events) => refreshed,
-            () = shutdown.requested() => {
-                canceller.cancel().await;
-                Err(stopped())
-            }
+        let session = slot.control()?;
+        let outlook = Outlook::read(session, Some(ledger), &self.view_rules).await?;
+        let family = catalog::family(session, table_oid).await?;
+        let request = Request { scope: Scope::Loaded(family, names), force: false, if_older_than: None };
+        let mut plan = refresh::plan(&outlook, &self.view_rules, &request, outlook.at)?;
+        let later = self.options.later.iter().flat_map(|table| outlook.catalog.graph.find(table));
+        let later = outlook.catalog.graph.dependents(&later.map(|node| node.oid()).collect());
+        plan.retain(|view| !later.contains(&view.oid));
+        if plan.iter().all(|view| view.step != Step::Refresh) {
+            return Ok(());
+        }
+        let refresher = self.refresher(ledger);
+        refresher.clear_leftovers(session).await?;
+        let done = Box::pin(refresher.run(&outlook, plan)).await?;
+        if done.interrupted {
+            return Err(stopped());
+        }
+        judged(&done)
+    }
+
+    fn refresher(&self, ledger: &Ledger) -> Refresher {
+        // One session of the run stays open beside those of the views.
+        let room = self.destination.max_connections.map_or(usize::MAX, |cap| cap.saturating_sub(1));
+        let settings = Settings {
+            jobs: Settings::default().jobs.min(room).max(1),
+            show_values: self.options.show_values,
+            ..Settings::default()
+        };
+        Refresher {
+            spec: self.destination.clone(),
+            ledger: ledger.clone(),
+            owner: self.owner.clone(),
+            events: self.events.clone(),
+            shutdown: self.shutdown.clone(),
+            rules: self.view_rules.clone(),
+            settings,
         }
     }
 
     /// Tells which views nobody asked to refresh: a courtesy, which no load fails for.
     async fn name_stale_views(&self, job: &Job, table_oid: u32, slot: &mut Slot) -> Result<()> {
         slot.open(self, job, 0).await?;
-        let views = views::refresh::dependents(slot.control()?, table_oid).await?;
+        let session = slot.control()?;
+        let catalog = catalog::Catalog::read(session, &self.view_rules, None).await?;
+        let family = catalog::family(session, table_oid).await?;
+        let views = catalog.graph.dependents(&family.into_iter().collect());
         if !views.is_empty() {
-            let names: Vec<_> = views.iter().map(|v| v.name.to_string()).collect();
+            let names: Vec<_> = views.iter().map(|oid| catalog.views[oid].name.to_string()).collect();
             let message = format!("stale now, not refreshed: {}", names.join(", "));
             self.events.send(Event::Notice { message });
         }
         Ok(())
     }
+}
+
+/// Lets the server count now what this run has written: else a refresh that follows at once would see
+/// the counters move later, and take them for somebody else's rows.
+async fn flush_counters(slot: &mut Slot) {
+    // A session that ends has told everything.
+    for session in slot.writers.drain(..) {
+        session.close().await;
+    }
+    let Ok(session) = slot.control() else { return };
+    if session.server().version_num >= FLUSHES_COUNTERS {
+        flush(session).await;
+    }
+}
+
+async fn flush(session: &Session) {
+    let sql = "select pg_catalog.pg_stat_force_next_flush()";
+    if let Err(error) = session.query("flushing counters", sql, &[]).await {
+        tracing::debug!("{}", error.chain());
+    }
+}
+
+/// One error for all views that failed.
+fn judged(done: &ViewsSummary) -> Result<()> {
+    let all = done.refreshed + done.failed.len() + done.left.len();
+    let Some((_, first)) = done.failed.first() else {
+        return match done.not_started {
+            0 => Ok(()),
+            _ => Err(stopped()),
+        };
+    };
+    let passes = first.exit_code == 75 && done.failed.iter().all(|(_, f)| f.exit_code == 75);
+    let kind = if passes { ErrorKind::Contention } else { ErrorKind::Server };
+    let names: Vec<_> = done.failed.iter().map(|(view, _)| view.clone()).collect();
+    let error = Error::new(kind, format!("{} of {all} views were not refreshed", done.failed.len()));
+    let told = done.failed.iter().map(|(_, failure)| failure.message.clone());
+    let left = done.left.iter().map(|(view, reason)| format!("{view}: {reason}"));
+    Err(told.chain(left).fold(error, Error::with_detail).with_hint(format!(
+        "the load is done and stays; then:\n  pgtide views refresh {} --downstream",
+        names.join(" ")
+    )))
 }

@@ -94,6 +94,11 @@ with done as (
     returning *
 ), folded as (
     delete from pgtide.batch where interval_id = $1
+), changed as (
+    insert into pgtide.table_version as v (table_oid, version, changed_at, rows)
+    select d.table_oid, 1, pg_catalog.clock_timestamp(), $3 from done d where $10
+    on conflict (table_oid) do update
+        set version = v.version + 1, changed_at = excluded.changed_at, rows = excluded.rows
 )
 insert into pgtide.attempt
     (interval_id, attempt, token, outcome, state, host, pid, run_id, triggered_by, definition_hash, rows,
@@ -160,7 +165,9 @@ impl Ledger {
         let batches =
             i32::try_from(recorded.earlier_batches).unwrap_or(i32::MAX).saturating_add(totals.batches);
         let digest = totals.digest.wrapping_add(recorded.earlier_digest);
-        let params: [&(dyn ToSql + Sync); 9] = [
+        // The row of the version is locked until the commit, so that versions follow the commits.
+        let changed = totals.rows > 0 || claim.left_rows > 0 || claim.previous_rows.unwrap_or(0) > 0;
+        let params: [&(dyn ToSql + Sync); 10] = [
             &claim.interval_id,
             &claim.token,
             &totals.rows,
@@ -170,6 +177,7 @@ impl Ledger {
             &totals.source_snapshot,
             &totals.source_system,
             &recorded.resume_key,
+            &changed,
         ];
         match session.client().execute(&self.sql(FOLD), &params).await {
             Ok(_) => Ok(()),

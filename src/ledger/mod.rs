@@ -17,6 +17,7 @@ mod record;
 mod request;
 mod trust;
 mod view_file;
+mod views;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::types::Timestamp;
@@ -30,6 +31,7 @@ pub use read::{Activity, AttemptRecord, DayRows, IntervalRecord, Snapshot};
 pub use record::BatchRecord;
 pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
 pub use view_file::{ViewEvent, ViewObject};
+pub use views::{FailedRefresh, RefreshRecord, Source, Sources, ViewRecord, sources};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
@@ -45,6 +47,8 @@ pub struct Ledger {
     interval_oid: u32,
     /// With a destination table's OID, the key of the lock under which claims on that table are compared.
     meta_oid: u32,
+    /// With a view's OID, the key of the lock of its refresh.
+    view_oid: u32,
     writable: bool,
 }
 

@@ -12,7 +12,8 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The steps from version 0: step `n` takes the ledger from version `n` to `n + 1`.
-const STEPS: [&str; 2] = [include_str!("schema.sql"), include_str!("views_files.sql")];
+const STEPS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("views_refresh.sql"), include_str!("views_files.sql")];
 
 /// The version of the ledger that this program works with.
 pub const VERSION: i32 = STEPS.len() as i32;
@@ -104,6 +105,7 @@ fn opened(schema: &str, found: &Inspection, writable: bool) -> Result<Ledger> {
         quoted: ident::quote(schema),
         interval_oid: found.oid("interval"),
         meta_oid: found.oid("meta"),
+        view_oid: found.oid("view"),
         writable,
     })
 }

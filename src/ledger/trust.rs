@@ -11,7 +11,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 6] = [
+pub(super) const TABLES: [(&str, &str); 9] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
@@ -39,6 +39,13 @@ pub(super) const TABLES: [(&str, &str); 6] = [
         "view_history",
         "id at role host pid run_id action name kind oid file checksum cause sql before outcome error_code \
          error_message elapsed_ms",
+    ),
+    ("table_version", "table_oid version changed_at rows"),
+    ("view", "view_oid view_name refreshed_at data_as_of sources xmin_token refresh_id failed_at failed_id"),
+    (
+        "view_refresh",
+        "id view_oid view_name run_id triggered_by host pid role reason mode status attempt started_at \
+         finished_at data_as_of rows rows_in rows_out bytes sources xmin_token sqlstate error",
     ),
 ];
 

@@ -10,7 +10,7 @@ use console::{measure_text_width, pad_str, truncate_str};
 use super::board::{Board, JobCount, Moment, Running, label};
 use super::number::{byte_rate, bytes, count, rate};
 use super::paint::{Palette, Tone, escaped};
-use super::{View, phrase, summary};
+use super::{View, phrase, refresh, summary};
 use crate::event::Event;
 use crate::report::screen::{Screen, Size};
 use crate::shutdown::Shutdown;
@@ -73,13 +73,13 @@ fn stays(event: &Event, board: &Board, palette: Palette, moment: &Moment, verbos
             phrase::failed(&name(id), failure, board.tries(id), &phrase::clock(moment.wall), palette)
         }
         Event::Notice { message } => phrase::notice(message, palette),
-        Event::ViewRefreshed(view) => phrase::view(view, palette),
         Event::RunFinished(run) => {
             let is_whole = board.job(&run.job).is_some_and(JobCount::is_whole);
             let gap = if is_whole { "" } else { "\n" };
             format!("{gap}{}", summary::text(run, board, palette))
         }
-        _ => String::new(),
+        Event::ViewsFinished(run) => refresh::summary(run, palette),
+        of_views => refresh::line(of_views, palette, verbose),
     }
 }
 
@@ -95,7 +95,12 @@ pub(super) struct Look {
 pub(super) fn frame(board: &Board, moment: &Moment, (columns, rows): Size, look: Look) -> Vec<String> {
     let totals = board.totals();
     if totals.running + totals.waiting == 0 {
-        return Vec::new();
+        let mut lines = refresh::frame(&board.views, moment, columns, look.palette);
+        if !lines.is_empty() {
+            lines.insert(0, String::new());
+            lines.truncate(rows.saturating_sub(2).max(1));
+        }
+        return lines;
     }
     let mut lines = vec![String::new()];
     // Besides the running ones: two empty lines, two of totals, one of advice, one to spare.

@@ -36,6 +36,8 @@ impl Moment {
 pub(super) struct Board {
     jobs: Vec<JobCount>,
     pub(super) running: Vec<Running>,
+    /// Views that are being refreshed.
+    pub(super) views: Vec<super::refresh::AtWork>,
     rows_loaded: u64,
     bytes_loaded: u64,
     sent: (u64, u64),
@@ -149,7 +151,8 @@ impl Board {
                     job.finished = true;
                 }
             }
-            Event::BatchCommitted { .. } | Event::Notice { .. } | Event::ViewRefreshed(_) => {}
+            Event::BatchCommitted { .. } | Event::Notice { .. } => {}
+            of_views => super::refresh::apply(&mut self.views, of_views, at),
         }
     }
 

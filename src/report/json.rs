@@ -16,7 +16,12 @@
 //! | `interval_stopped` | `job` `interval` |
 //! | `interval_failed` | `job` `interval` `failure` |
 //! | `notice` | `message` |
-//! | `view_refreshed` | `view` `elapsed_ms` `error` |
+//! | `views_started` | `views` (to refresh) `fresh` `parallel` |
+//! | `view_started` | `view` `mode` (`plain` `concurrent` `swap`) `why` `attempt` `estimated_ms` |
+//! | `view_retrying` | `view` `wait_ms` `failure` |
+//! | `view_skipped` | `view` `reason` |
+//! | `view_refreshed` | `view` `elapsed_ms` `error` `mode` `reason` `rows_in` `rows_out` |
+//! | `views_finished` | `refreshed` `fresh` `left` (a list of `view` and `reason`) `failed` (a list of `view` and `failure`) `not_started` `elapsed_ms` `interrupted` |
 //! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` |
 //!
 //! A `failure` has `exit_code` `sqlstate` `message` `details` `hint` `attempt` `at`. An error that ends
@@ -102,12 +107,8 @@ pub(super) fn object(event: &Event, moment: &Moment) -> Option<Value> {
             ("interval_failed", of(id, json!({ "failure": failure(cause) })))
         }
         Event::Notice { message } => ("notice", json!({ "message": message })),
-        Event::ViewRefreshed(view) => {
-            let fields =
-                json!({ "view": view.view, "elapsed_ms": millis(view.elapsed), "error": view.error });
-            ("view_refreshed", fields)
-        }
         Event::RunFinished(run) => ("run_finished", run_finished(run)),
+        of_views => super::refresh::object(of_views, failure)?,
     };
     Some(stamped(name, moment, fields))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::board::{Board, Moment, label};
 use super::paint::Palette;
 use super::screen::Screen;
-use super::{View, phrase, summary};
+use super::{View, phrase, refresh, summary};
 use crate::event::Event;
 
 /// The plain output of a run.
@@ -23,6 +23,10 @@ impl View for Lines {
     fn event(&mut self, event: &Event, board: &Board, moment: &Moment) {
         if let Event::RunFinished(run) = event {
             self.screen.print(&summary::text(run, board, self.palette));
+            return;
+        }
+        if let Event::ViewsFinished(run) = event {
+            self.screen.print(&refresh::summary(run, self.palette));
             return;
         }
         if let Event::RunStarted(_) = event {
@@ -74,8 +78,7 @@ fn line(event: &Event, board: &Board, palette: Palette, verbose: bool) -> String
             phrase::failed(&name(id), failure, board.tries(id), "", palette)
         }
         Event::Notice { message } => phrase::notice(message, palette),
-        Event::ViewRefreshed(view) => phrase::view(view, palette),
-        _ => String::new(),
+        of_views => refresh::line(of_views, palette, verbose),
     }
 }
 
@@ -96,6 +99,9 @@ impl View for Quiet {
                 return;
             }
             Event::RunFinished(run) => summary::text(run, board, self.palette),
+            Event::ViewsFinished(run) if !self.only_failures || !run.failed.is_empty() => {
+                refresh::summary(run, self.palette)
+            }
             Event::Notice { message } if !self.only_failures => phrase::notice(message, self.palette),
             _ => return,
         };

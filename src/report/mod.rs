@@ -13,18 +13,21 @@ pub mod calendar;
 pub mod checklist;
 pub mod day;
 pub mod error;
+pub mod graph;
 mod json;
 mod lines;
 pub mod number;
 pub mod overview;
 pub mod paint;
 mod phrase;
+mod refresh;
 pub mod screen;
 #[cfg(test)]
 mod story;
 mod summary;
 pub mod table;
 pub mod view_plan;
+pub mod views;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, PoisonError};

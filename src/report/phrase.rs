@@ -9,7 +9,7 @@ use chrono::{DateTime, FixedOffset};
 use super::board::{JobCount, Moment, Running, Totals};
 use super::number::{byte_rate, bytes, count, counted, duration, grouped, per_second, rate};
 use super::paint::{Palette, Tone, escaped};
-use crate::event::{Failure, Loaded, Phase, RunStarted, ViewRefreshed};
+use crate::event::{Failure, Loaded, Phase, RunStarted};
 
 /// Two spaces between columns, as everywhere.
 pub(super) fn columns<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
@@ -87,20 +87,6 @@ pub(super) fn skipped(label: &str, reason: &str, palette: Palette) -> String {
 /// `note: ...`.
 pub(super) fn notice(message: &str, palette: Palette) -> String {
     format!("{} {}", palette.paint(Tone::Warn, "note:"), escaped(message))
-}
-
-/// `# view mart.sales  refreshed in 1.2 s`.
-pub(super) fn view(view: &ViewRefreshed, palette: Palette) -> String {
-    let name = escaped(&view.view);
-    match &view.error {
-        None => {
-            let sign = palette.paint(Tone::Good, "#");
-            format!("{sign} view {name}  refreshed in {}", duration(view.elapsed))
-        }
-        Some(error) => {
-            format!("{} view {name}  not refreshed: {}", palette.paint(Tone::Bad, "x"), escaped(error))
-        }
-    }
 }
 
 /// The failure's message with the server's code, if the message does not hold it already.

@@ -275,7 +275,7 @@ mod tests {
         a.sql:2: creates mart.b, and line 1 creates mart.a: one object a file
         b.sql:2: `insert into t values (1)` has no place here: a file holds one view or function, its indexes, comments, grants, settings and statistics
         b.sql:3: is about mart.x, and the file is mart.c's: one object a file
-        c.sql:2: unknown option `refersh` (did you mean `refresh`?)
+        c.sql:2: unknown option `refersh`, did you mean `refresh`?
         c.sql:3: `refresh`: `fast` is not auto, plain, concurrent, swap or never
         c2.sql:1: `${zone}` stands for nothing: set it under [views.placeholders] of pgtide.toml, or as a variable
         d.sql:1: `select 1` is a query: write `create view NAME as` or `create materialized view NAME as` before it

@@ -3,13 +3,13 @@
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
-use super::place;
+use super::place::{self, Place};
 use super::plan::{self, AskedArgs};
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
 use crate::error::Result;
 use crate::exit;
-use crate::ledger::{Ledger, Owner};
+use crate::ledger::Owner;
 use crate::report::number::duration;
 use crate::report::{Format, Output, view_plan};
 use crate::views::apply::{self, Applier, Outcome, Said, Strategy};
@@ -74,8 +74,7 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8
 async fn work(context: &Context, project: &Project, asked: &Asked, strategy: Strategy) -> Result<(Plan, Outcome)> {
     let (mut folder, files) = place::folder(project);
     place::refuse_findings(&folder)?;
-    let session = place::open(project, "apply").await?;
-    let ledger = Ledger::open(&session, project.ledger_schema()).await?;
+    let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views apply").await?;
     let owner = owner();
     apply::lock(&session, &ledger).await?;
     let output = context.output.clone();

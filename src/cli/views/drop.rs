@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use clap::Args;
 
-use super::{apply as verb, place};
+use super::apply as verb;
+use super::place::{self, Place};
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
 use crate::error::{Error, ErrorKind, Result};
@@ -46,8 +47,7 @@ pub(super) async fn run(args: DropArgs, context: &Context) -> anyhow::Result<u8>
 }
 
 async fn work(context: &Context, project: &Project, args: &DropArgs) -> Result<()> {
-    let session = place::open(project, "drop").await?;
-    let ledger = Ledger::open(&session, project.ledger_schema()).await?;
+    let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views drop").await?;
     apply::lock(&session, &ledger).await?;
     for name in &args.forget {
         forget(&session, &ledger, name).await?;

@@ -1,35 +1,41 @@
-//! Where the views are: the destination that is named, else the one that all jobs share.
-
-use std::collections::BTreeSet;
+//! The database whose views a verb is about, opened, with its ledger.
 
 use crate::cli::loading;
-use crate::config::overrides::Overrides;
+use crate::config::connection::ConnectionSpec;
 use crate::config::project::Project;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Ledger;
 use crate::postgres::connect::{Session, Side};
 use crate::views::files::Folder;
 
-/// The connection that holds the views.
-pub(super) fn connection(project: &Project) -> Result<String> {
-    if let Some(given) = &project.overrides().destination {
-        return Ok(if Overrides::is_place(given) { "destination".to_owned() } else { given.clone() });
+/// A database that is open.
+pub(super) struct Place {
+    pub(super) spec: ConnectionSpec,
+    pub(super) session: Session,
+    /// None if there is no ledger yet and nothing is to be written.
+    pub(super) ledger: Option<Ledger>,
+}
+
+impl Place {
+    /// Opens it for looking: nothing is written.
+    pub(super) async fn look(project: &Project, application: &str) -> Result<Self> {
+        let (spec, session) = open(project, application).await?;
+        let ledger = Ledger::find(&session, project.ledger_schema()).await?;
+        Ok(Self { spec, session, ledger })
     }
-    let jobs: BTreeSet<String> = project.jobs()?.into_iter().map(|job| job.destination).collect();
-    match jobs.len() {
-        0 => Ok("destination".to_owned()),
-        1 => Ok(jobs.into_iter().collect()),
-        _ => {
-            let names = jobs.into_iter().collect::<Vec<_>>().join(", ");
-            Err(Error::new(ErrorKind::Usage, format!("the views of which connection? The jobs load into {names}"))
-                .with_hint("name one: -d CONNECTION"))
-        }
+
+    /// Opens it for work: makes the ledger where there is none.
+    pub(super) async fn work(project: &Project, application: &str) -> Result<(Self, Ledger)> {
+        let (spec, session) = open(project, application).await?;
+        let ledger = Ledger::open(&session, project.ledger_schema()).await?;
+        Ok((Self { spec, session, ledger: Some(ledger.clone()) }, ledger))
     }
 }
 
-/// Opens a session there; `verb` is what a DBA sees.
-pub(super) async fn open(project: &Project, verb: &str) -> Result<Session> {
-    let spec = project.connection(&connection(project)?)?;
-    Session::open(&spec, Side::Destination, &format!("pgtide/views {verb}")).await
+async fn open(project: &Project, application: &str) -> Result<(ConnectionSpec, Session)> {
+    let spec = project.connection(&project.views_destination()?)?;
+    let session = Session::open(&spec, Side::Destination, application).await?;
+    Ok((spec, session))
 }
 
 /// Reads the folder of files, and says as a person would where it is.

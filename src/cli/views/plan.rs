@@ -2,12 +2,11 @@
 
 use clap::Args;
 
-use super::place;
+use super::place::{self, Place};
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
 use crate::error::Result;
 use crate::exit;
-use crate::ledger::Ledger;
 use crate::name::TableName;
 use crate::report::{Format, view_plan};
 use crate::views::diff::{Class, Wishes};
@@ -70,8 +69,7 @@ pub(super) async fn run(args: PlanArgs, context: &Context) -> anyhow::Result<u8>
 pub(super) async fn look(context: &Context, project: &Project, asked: &Asked) -> Result<Plan> {
     let (mut folder, files) = place::folder(project);
     place::refuse_findings(&folder)?;
-    let session = place::open(project, "plan").await?;
-    let ledger = Ledger::find(&session, project.ledger_schema()).await?;
+    let Place { session, ledger, .. } = Place::look(project, "pgtide/views plan").await?;
     let plan = survey::plan(&session, ledger.as_ref(), &mut folder, asked).await?;
     for note in &folder.notes {
         context.output.notice(note);

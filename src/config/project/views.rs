@@ -9,13 +9,16 @@
 //! max_age = "26h"
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::Project;
 use crate::config::file::{Item, Table, Value};
 use crate::config::finding::Finding;
 use crate::config::nearest::did_you_mean;
+use crate::config::overrides::Overrides;
 use crate::config::reader::Reader;
 use crate::config::views::{VIEW_KEYS, ViewOptions, ViewRules};
+use crate::error::{Error, ErrorKind, Result};
 
 /// Keys of `[views]` itself; every other key is a pattern and holds a table.
 const OWN_KEYS: [&str; 2] = ["files", "placeholders"];
@@ -80,7 +83,34 @@ fn text(item: &Item) -> Result<String, String> {
     match &item.value {
         Value::Text(text) => Ok(text.clone()),
         Value::Integer(number) => Ok(number.to_string()),
-        Value::List(items) => Ok(items.iter().map(text).collect::<Result<Vec<_>, _>>()?.join(", ")),
+        Value::List(items) => Ok(items.iter().map(text).collect::<Result<Vec<_>, String>>()?.join(", ")),
         other => Err(format!("is {}, not a string", other.kind())),
+    }
+}
+
+impl Project {
+    /// The connection whose views the `views` commands are about: `--destination`, else the one that all
+    /// jobs load into, else that of `[defaults]`, else `destination`.
+    ///
+    /// # Errors
+    /// `Usage`, when jobs load into several; what is wrong with the jobs.
+    pub fn views_destination(&self) -> Result<String> {
+        if let Some(given) = &self.overrides.destination {
+            return Ok(if Overrides::is_place(given) { "destination".to_owned() } else { given.clone() });
+        }
+        let names: BTreeSet<String> = self.jobs()?.into_iter().map(|job| job.destination).collect();
+        let mut names = names.into_iter();
+        match (names.next(), names.next()) {
+            (Some(one), None) => Ok(one),
+            (Some(one), Some(other)) => {
+                let all: Vec<String> = [one, other].into_iter().chain(names).collect();
+                Err(Error::new(ErrorKind::Usage, format!("the jobs load into several: {}", all.join(", ")))
+                    .with_hint("say which with --destination NAME"))
+            }
+            (None, _) => {
+                let mut reader = Reader::new("", vec![&self.document.defaults]);
+                Ok(reader.text("destination").unwrap_or_else(|| "destination".to_owned()))
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use std::path::Path;
 
 use crate::columns::{self, ColumnPlan, Finding};
 use crate::config::job::{EmptyWith, Job, LoadMode, Refresh};
+use crate::config::views::ViewRules;
 use crate::error::{Error, ErrorKind, Result};
 use crate::extract::Extract;
 use crate::interval::DataInterval;
@@ -25,7 +26,8 @@ use crate::postgres::bound::{Bound, Condition};
 use crate::postgres::catalog::{self, Relation};
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
-use crate::views;
+use crate::views::catalog::{Catalog, family};
+use crate::views::refresh;
 
 use super::slot::Slot;
 use destination::Destination;
@@ -51,8 +53,10 @@ pub struct Resolved {
 pub(super) async fn resolve(slot: &Slot, job: &Job, sample: &DataInterval, ledger: &str) -> Result<Resolved> {
     let resolved = look(slot, job, sample, ledger, false).await?;
     if let Refresh::Named(names) = &job.refresh {
-        let views = views::refresh::dependents(slot.control()?, resolved.table_oid()).await?;
-        views::refresh::named(views, names)?;
+        let catalog = Catalog::read(slot.control()?, &ViewRules::default(), None).await?;
+        let readers = family(slot.control()?, resolved.table_oid()).await?;
+        let readers = catalog.graph.dependents(&readers.into_iter().collect());
+        refresh::only(&catalog.graph, &readers, names)?;
     }
     resolved.explain(slot.source()?, job, sample).await?;
     Ok(resolved)

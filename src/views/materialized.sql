@@ -1,0 +1,33 @@
+-- What a refresh of each materialized view of $1 depends on.
+select c.oid, c.relispopulated as is_populated, c.xmin::text as token,
+       pg_catalog.pg_get_userbyid(c.relowner)::text as owner,
+       pg_catalog.pg_has_role(c.relowner, 'usage') as is_mine,
+       coalesce(pg_catalog.pg_total_relation_size(c.oid), 0) as bytes,
+       coalesce(pg_catalog.pg_table_size(c.oid), 0) as table_bytes,
+       case when c.reltuples >= 0 then c.reltuples::bigint end as rows,
+       pg_catalog.pg_stat_get_live_tuples(c.oid) as live_rows,
+       pg_catalog.pg_stat_get_dead_tuples(c.oid) as dead_rows,
+       (select pg_catalog.min(ic.relname) from pg_catalog.pg_index i
+          join pg_catalog.pg_class ic on ic.oid = i.indexrelid
+          join pg_catalog.pg_am am on am.oid = ic.relam
+        where i.indrelid = c.oid and i.indisunique and i.indimmediate and i.indisvalid
+          and am.amname = 'btree' and i.indpred is null and i.indexprs is null
+          and 0 < all (i.indkey::pg_catalog.int2[])) as unique_index,
+       not exists (select from pg_catalog.pg_index i
+          join pg_catalog.pg_class ic on ic.oid = i.indexrelid
+          join pg_catalog.pg_am am on am.oid = ic.relam
+        where i.indrelid = c.oid and i.indisunique and i.indimmediate and i.indisvalid
+          and am.amname = 'btree' and i.indpred is null and i.indexprs is null
+          and 0 < all (i.indkey::pg_catalog.int2[])
+          and not exists (select from pg_catalog.pg_statistic s
+                          where s.starelid = c.oid and s.stanullfrac > 0
+                            and s.staattnum = any ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])))
+         as has_null_keys,
+       exists (select from pg_catalog.pg_locks l
+               where l.locktype = 'advisory' and l.granted and l.objsubid = 2
+                 and l.classid = $2 and l.objid = c.oid
+                 and l.pid <> pg_catalog.pg_backend_pid()
+                 and l.database = (select d.oid from pg_catalog.pg_database d
+                                   where d.datname = pg_catalog.current_database())) as is_locked
+from pg_catalog.pg_class c
+where c.oid = any ($1) and c.relkind = 'm'
