@@ -1,13 +1,18 @@
 //! Building beside: in schemas of its own, without a lock on anything that is live.
 
+use chrono::{DateTime, Utc};
+
+use super::super::catalog::Catalog;
 use super::super::diff::Step;
 use super::super::facts::{self, Facts};
 use super::super::files::{Definition, Folder};
 use super::super::scratch::Scratch;
 use super::super::statement::{Aspect, ObjectKind};
-use super::super::{options::AfterRefresh, trial};
+use super::super::options::{AfterRefresh, ViewOptions, ViewRules};
+use super::super::trial;
 use super::{Applier, Building, Said, Strategy, dressing, mark};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Sources;
 use crate::name::TableName;
 use crate::postgres::ident;
 
@@ -17,6 +22,8 @@ pub(super) struct Built {
     pub(super) name: TableName,
     pub(super) oid: u32,
     pub(super) sql: Vec<String>,
+    /// What it saw when it was filled, and when that began.
+    pub(super) filled: Option<(Sources, DateTime<Utc>)>,
 }
 
 /// What default privileges would give to a view that the role creates in the schema $1.
@@ -74,10 +81,13 @@ impl Applier<'_> {
             sql.push(statement);
         }
         let is_filled = object.with_data || step.live.as_ref().is_some_and(|live| live.is_populated && live.kind == ObjectKind::Matview);
+        let mut filled = None;
         if object.kind == ObjectKind::Matview && is_filled {
+            let started_at = Utc::now();
+            filled = self.sources(now.oid).await?.map(|sources| (sources, started_at));
             self.fill(&doing, &now.name, &file.options).await?;
         }
-        Ok(Built { name: step.name.clone(), oid: now.oid, sql })
+        Ok(Built { name: step.name.clone(), oid: now.oid, sql, filled })
     }
 
     /// Runs a statement of a file with the names that it may leave without a schema.
@@ -91,6 +101,12 @@ impl Applier<'_> {
             let _ = self.session.batch(doing, "set search_path to ''; reset check_function_bodies").await;
         }
         result
+    }
+
+    /// The state of all that a view reads, before it reads it.
+    pub(super) async fn sources(&self, oid: u32) -> Result<Option<Sources>> {
+        let catalog = Catalog::read(self.session, &ViewRules::default(), None).await?;
+        Ok(catalog.sources(Some(self.ledger), self.session, &[oid]).await?.remove(&oid))
     }
 
     async fn there(&self, step: &Step, scratch: &Scratch) -> Result<Facts> {
@@ -109,7 +125,7 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn fill(&self, doing: &str, name: &TableName, options: &super::super::options::ViewOptions) -> Result<()> {
+    async fn fill(&self, doing: &str, name: &TableName, options: &ViewOptions) -> Result<()> {
         let (quoted, is_inside) = (ident::quote_table(name), self.strategy == Strategy::InTransaction);
         let timeout = options.statement_timeout.map_or(0, |limit| limit.as_millis());
         let mut settings = format!("set statement_timeout = {timeout}");

@@ -15,6 +15,7 @@ use super::super::scratch::Scratch;
 use super::build::{Built, definition};
 use super::{Applier, Building, Said, Strategy, TRIES, dressing, prefix};
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::RefreshRecord;
 use crate::name::TableName;
 use crate::postgres::ident;
 
@@ -91,10 +92,49 @@ impl Applier<'_> {
             let Some(oid) = new.or(step.live.as_ref().map(|live| live.oid)) else { continue };
             self.record(step, folder, oid, &text, started).await?;
         }
+        for one in built {
+            let step = steps.iter().find(|step| step.name == one.name);
+            self.record_fill(one, step.copied(), built).await?;
+        }
         for (schema, _) in scratch.schemas().filter(|_| !built.is_empty()) {
             self.session.batch("removing the schema beside", &format!("drop schema {}", ident::quote(schema))).await?;
         }
         Ok(())
+    }
+
+    /// Tells staleness that a new view is fresh, and as of when.
+    async fn record_fill(&self, one: &Built, step: Option<&Step>, built: &[Built]) -> Result<()> {
+        let (Some((sources, started_at)), Some(step)) = (one.filled.clone(), step) else { return Ok(()) };
+        let mut sources = sources;
+        // What was built with it has got its version by now; everything else is as it was when it was read.
+        if let Some(now) = self.sources(one.oid).await? {
+            let is_built = |oid: u32| built.iter().any(|other| other.oid == oid);
+            sources.relations.retain(|source| !is_built(source.oid));
+            sources.relations.extend(now.relations.into_iter().filter(|source| is_built(source.oid)));
+            sources.relations.sort_by_key(|source| source.oid);
+            sources.between = now.between;
+        }
+        let records = self.ledger.view_records(self.session).await?;
+        let below = records.iter().filter(|record| sources.relations.iter().any(|source| source.oid == record.oid));
+        let data_as_of = below.filter_map(|record| record.data_as_of).min().map_or(sources.at, |at| at.min(sources.at));
+        let sql = "select case when c.reltuples >= 0 then c.reltuples::pg_catalog.int8 end from pg_catalog.pg_class c where c.oid = $1";
+        let rows: Option<i64> = self.session.query_one("counting a new view", sql, &[&one.oid]).await?.get(0);
+        let live = step.live.as_ref().map(|live| live.oid);
+        let record = RefreshRecord {
+            oid: one.oid,
+            replaced_oid: live,
+            name: one.name.to_string(),
+            reason: format!("views apply: {}", step.cause),
+            mode: "swap",
+            attempt: 1,
+            started_at,
+            data_as_of,
+            rows,
+            rows_in: rows.unwrap_or(0),
+            rows_out: step.live.as_ref().map_or(0, |_| rows.unwrap_or(0)),
+            sources,
+        };
+        self.ledger.record_refresh(self.session, self.owner, &record).await
     }
 
     /// Nobody has made, dropped or renamed one of them since the plan.
