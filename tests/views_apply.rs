@@ -62,7 +62,8 @@ impl Views {
     /// The classes of the plan, without the unchanged.
     pub(crate) async fn classes(&self) -> Vec<String> {
         let output = self.run("views plan -o json", 0).await;
-        let lines = output.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let lines =
+            output.stdout.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         lines
             .map(|line| (text(&line["class"]), text(&line["view"])))
@@ -85,21 +86,30 @@ impl Views {
 
 async fn three(hint: &str) -> Views {
     // The names are in the wrong order on purpose.
-    let views = Views::new(hint, BASE, &[("a_top.sql", TOP), ("b_view.sql", V_SALES), ("z/sales.sql", SALES)]).await;
+    let views =
+        Views::new(hint, BASE, &[("a_top.sql", TOP), ("b_view.sql", V_SALES), ("z/sales.sql", SALES)]).await;
     views.apply().await;
     views
 }
 
 #[tokio::test]
 async fn files_become_views_in_the_order_of_what_they_read() {
-    let views = Views::new("va_new", BASE, &[("a_top.sql", TOP), ("b_view.sql", V_SALES), ("z/sales.sql", SALES)]).await;
+    let views =
+        Views::new("va_new", BASE, &[("a_top.sql", TOP), ("b_view.sql", V_SALES), ("z/sales.sql", SALES)])
+            .await;
     assert_eq!(views.classes().await.len(), 3);
-    assert_eq!(views.db.scalar("select count(*) from pg_class where relnamespace = 'mart'::regnamespace").await, "0");
+    assert_eq!(
+        views.db.scalar("select count(*) from pg_class where relnamespace = 'mart'::regnamespace").await,
+        "0"
+    );
     let output = views.apply().await;
     assert!(output.stdout.contains("3 new"), "{}", output.stdout);
     assert_eq!(views.db.scalar("select count(*) from mart.top").await, "2");
     assert_eq!(views.db.scalar("select obj_description('mart.sales'::regclass)").await, "Sales by day");
-    assert_eq!(views.db.scalar("select reltuples from pg_class where oid = 'mart.sales'::regclass").await, "10");
+    assert_eq!(
+        views.db.scalar("select reltuples from pg_class where oid = 'mart.sales'::regclass").await,
+        "10"
+    );
     assert_eq!(views.classes().await, Vec::<String>::new());
     let again = views.run("views apply --skip-exit-code 99", 99).await;
     assert!(again.stdout.contains("3 unchanged"), "{}", again.stdout);
@@ -110,7 +120,9 @@ async fn files_become_views_in_the_order_of_what_they_read() {
 async fn a_comment_or_another_layout_never_rebuilds() {
     let views = three("va_touch").await;
     let before = views.oid("mart.sales").await;
-    let text = SALES.replace("select day", "-- what the shop sold\nSELECT   day").replace("group by", "\n\n/* x */ GROUP BY");
+    let text = SALES
+        .replace("select day", "-- what the shop sold\nSELECT   day")
+        .replace("group by", "\n\n/* x */ GROUP BY");
     views.file("z/sales.sql", &text);
     assert_eq!(views.classes().await, ["touched mart.sales"]);
     views.apply().await;
@@ -122,7 +134,8 @@ async fn a_comment_or_another_layout_never_rebuilds() {
 async fn a_change_of_indexes_makes_and_drops_indexes_alone() {
     let views = three("va_index").await;
     let before = views.oid("mart.sales").await;
-    let text = SALES.replace("sales_key on mart.sales (day, region)", "sales_key on mart.sales (region, day)")
+    let text = SALES
+        .replace("sales_key on mart.sales (day, region)", "sales_key on mart.sales (region, day)")
         + "create index sales_amount on mart.sales (amount) where amount > 5;\n";
     views.file("z/sales.sql", &text);
     assert_eq!(views.classes().await, ["indexes mart.sales"]);
@@ -130,7 +143,10 @@ async fn a_change_of_indexes_makes_and_drops_indexes_alone() {
     assert_eq!(views.oid("mart.sales").await, before);
     let indexes = views.db.rows("select indexdef from pg_indexes where tablename = 'sales' order by 1").await;
     assert_eq!(indexes.len(), 2, "{indexes:?}");
-    assert!(indexes[1][0].as_ref().unwrap().contains("sales_key ON mart.sales USING btree (region, day)"), "{indexes:?}");
+    assert!(
+        indexes[1][0].as_ref().unwrap().contains("sales_key ON mart.sales USING btree (region, day)"),
+        "{indexes:?}"
+    );
     views.file("z/sales.sql", SALES);
     views.apply().await;
     assert_eq!(views.db.scalar("select count(*) from pg_indexes where tablename = 'sales'").await, "1");
@@ -163,11 +179,20 @@ async fn grants_and_comments_are_given_and_taken_away_in_place() {
 async fn a_view_between_is_a_firebreak_it_keeps_its_oid_and_what_stands_on_it() {
     let views = three("va_fire").await;
     views.db.exec("do $$ begin create role va_fire; exception when others then null; end $$; grant select on mart.v_sales, mart.sales to va_fire; comment on view mart.v_sales is 'kept'").await;
-    let (view, top, sales) = (views.oid("mart.v_sales").await, views.oid("mart.top").await, views.oid("mart.sales").await);
-    views.file("z/sales.sql", &SALES.replace("sum(amount) as amount", "sum(amount) as amount, count(*) as orders"));
+    let (view, top, sales) =
+        (views.oid("mart.v_sales").await, views.oid("mart.top").await, views.oid("mart.sales").await);
+    views.file(
+        "z/sales.sql",
+        &SALES.replace("sum(amount) as amount", "sum(amount) as amount, count(*) as orders"),
+    );
     assert_eq!(views.classes().await, ["replace mart.sales", "repoint mart.v_sales"]);
     let output = views.apply().await;
-    assert_eq!((views.oid("mart.v_sales").await, views.oid("mart.top").await), (view, top), "{}", output.stdout);
+    assert_eq!(
+        (views.oid("mart.v_sales").await, views.oid("mart.top").await),
+        (view, top),
+        "{}",
+        output.stdout
+    );
     assert_ne!(views.oid("mart.sales").await, sales);
     assert_eq!(views.db.scalar("select sum(orders) from mart.sales").await, "1000");
     assert_eq!(views.db.scalar("select obj_description('mart.v_sales'::regclass)").await, "kept");
@@ -183,7 +208,12 @@ async fn a_view_between_is_a_firebreak_it_keeps_its_oid_and_what_stands_on_it() 
 async fn a_column_that_goes_under_a_view_rebuilds_what_is_above_it() {
     let views = three("va_column").await;
     let top = views.oid("mart.top").await;
-    views.file("z/sales.sql", &SALES.replace("day, region, sum(amount)", "day, region, 'x' as extra, sum(amount)").replace("sum(amount) as amount", "sum(amount)::text as amount"));
+    views.file(
+        "z/sales.sql",
+        &SALES
+            .replace("day, region, sum(amount)", "day, region, 'x' as extra, sum(amount)")
+            .replace("sum(amount) as amount", "sum(amount)::text as amount"),
+    );
     views.file("b_view.sql", "create view mart.v_sales as select region, amount from mart.sales;\n");
     assert_eq!(views.classes().await, ["replace mart.sales", "replace mart.v_sales", "rebuild mart.top"]);
     views.apply().await;
@@ -239,7 +269,10 @@ async fn killed_between_build_and_swap_nothing_is_lost_and_the_next_apply_cleans
     views.project.no_session_left().await;
     assert_eq!(views.oid("mart.sales").await, before);
     assert_eq!(views.db.scalar("select count(*) from mart.v_sales").await, "10");
-    assert_ne!(views.db.scalar("select count(*) from pg_namespace where nspname like 'pgtide_apply%'").await, "0");
+    assert_ne!(
+        views.db.scalar("select count(*) from pg_namespace where nspname like 'pgtide_apply%'").await,
+        "0"
+    );
     let output = views.apply().await;
     assert!(output.stderr.contains("left by an apply that was interrupted, removed"), "{}", output.stderr);
     assert_ne!(views.oid("mart.sales").await, before);
@@ -268,7 +301,9 @@ async fn everything_that_belongs_to_a_view_survives_a_replacement_and_default_pr
         union all select indexrelid::regclass::text from pg_index where indrelid = 'mart.sales'::regclass and indisclustered
         union all select privilege_type || grantee::regrole::text from pg_class, aclexplode(coalesce(relacl, acldefault('r', relowner))) where oid = 'mart.sales'::regclass) f (x)";
     // The file speaks of indexes and comments; by_hand is not in it, so it is written down first.
-    let text = format!("{SALES}create index by_hand on mart.sales (amount);\ncomment on index mart.by_hand is 'made at night';\n");
+    let text = format!(
+        "{SALES}create index by_hand on mart.sales (amount);\ncomment on index mart.by_hand is 'made at night';\n"
+    );
     views.file("z/sales.sql", &text);
     views.run("views apply --accept mart.sales", 0).await;
     assert_eq!(views.classes().await, Vec::<String>::new());
@@ -292,7 +327,10 @@ async fn a_wrong_file_is_told_with_its_place_and_the_others_are_applied() {
     assert!(output.stdout.contains("line 2: select nothing"), "{}", output.stdout);
     assert!(output.stdout.contains("reads mart.wrong, which could not be created"), "{}", output.stdout);
     assert_eq!(views.db.scalar("select one from mart.fine").await, "1");
-    assert_eq!(views.db.scalar("select state from pgtide.view_object where name = 'mart.wrong'").await, "failed");
+    assert_eq!(
+        views.db.scalar("select state from pgtide.view_object where name = 'mart.wrong'").await,
+        "failed"
+    );
     views.file("wrong.sql", "create materialized view mart.wrong as\nselect id from public.orders;\n");
     views.apply().await;
     assert_eq!(views.db.scalar("select count(*) from mart.above").await, "1000");
@@ -301,25 +339,50 @@ async fn a_wrong_file_is_told_with_its_place_and_the_others_are_applied() {
 
 #[tokio::test]
 async fn a_cycle_is_told_with_its_path() {
-    let views = Views::new("va_cycle", BASE, &[
-        ("a.sql", "create view mart.a as select * from mart.b"),
-        ("b.sql", "create view mart.b as select * from mart.c"),
-        ("c.sql", "create view mart.c as select * from mart.a"),
-    ]).await;
+    let views = Views::new(
+        "va_cycle",
+        BASE,
+        &[
+            ("a.sql", "create view mart.a as select * from mart.b"),
+            ("b.sql", "create view mart.b as select * from mart.c"),
+            ("c.sql", "create view mart.c as select * from mart.a"),
+        ],
+    )
+    .await;
     let output = views.run("views plan", 78).await;
-    assert!(output.stdout.contains("reads itself: mart.a -> mart.b -> mart.c -> mart.a"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("reads itself: mart.a -> mart.b -> mart.c -> mart.a"),
+        "{}",
+        output.stdout
+    );
 }
 
 #[tokio::test]
 async fn what_was_changed_outside_is_shown_and_left_until_somebody_decides() {
     let views = three("va_drift").await;
-    views.db.exec("create or replace view mart.v_sales as select day, region, amount * 2 as amount from mart.sales").await;
+    views
+        .db
+        .exec(
+            "create or replace view mart.v_sales as select day, region, amount * 2 as amount from mart.sales",
+        )
+        .await;
     assert_eq!(views.classes().await, ["drift mart.v_sales"]);
     let output = views.run("views apply", 1).await;
     assert!(output.stdout.contains("--revert mart.v_sales"), "{}", output.stdout);
     views.run("views apply --revert mart.v_sales", 0).await;
-    assert_eq!(views.db.scalar("select (select sum(amount) from mart.v_sales) = (select sum(amount) from mart.sales)").await, "t");
-    views.db.exec("create or replace view mart.v_sales as select day, region, amount * 3 as amount from mart.sales").await;
+    assert_eq!(
+        views
+            .db
+            .scalar("select (select sum(amount) from mart.v_sales) = (select sum(amount) from mart.sales)")
+            .await,
+        "t"
+    );
+    views
+        .db
+        .exec(
+            "create or replace view mart.v_sales as select day, region, amount * 3 as amount from mart.sales",
+        )
+        .await;
     views.run("views apply --accept mart.v_sales", 0).await;
     assert_eq!(views.classes().await, Vec::<String>::new());
 }
@@ -334,9 +397,19 @@ async fn a_file_that_is_gone_makes_an_orphan_which_prune_drops_unless_something_
     views.remove("a_top.sql");
     views.remove("b_view.sql");
     views.run("views apply --prune", 0).await;
-    assert_eq!(views.db.scalar("select count(*) from pg_class where relnamespace = 'mart'::regnamespace").await, "0");
-    let kept = views.db.scalar("select before from pgtide.view_history where action = 'drop' and name = 'mart.sales'").await;
-    assert!(kept.contains("create materialized view \"mart\".\"sales\"") && kept.contains("CREATE UNIQUE INDEX sales_key"), "{kept}");
+    assert_eq!(
+        views.db.scalar("select count(*) from pg_class where relnamespace = 'mart'::regnamespace").await,
+        "0"
+    );
+    let kept = views
+        .db
+        .scalar("select before from pgtide.view_history where action = 'drop' and name = 'mart.sales'")
+        .await;
+    assert!(
+        kept.contains("create materialized view \"mart\".\"sales\"")
+            && kept.contains("CREATE UNIQUE INDEX sales_key"),
+        "{kept}"
+    );
     views.db.exec(&kept).await;
     assert_eq!(views.db.scalar("select count(*) from mart.sales").await, "10");
 }
@@ -355,9 +428,18 @@ async fn in_one_transaction_all_is_there_or_nothing_is() {
 async fn a_new_view_above_a_changed_one_does_not_rebuild_its_neighbours() {
     let views = three("va_wave").await;
     let top = views.oid("mart.top").await;
-    views.file("z/sales.sql", &SALES.replace("sum(amount) as amount", "sum(amount) as amount, count(*) as orders"));
-    views.file("b_view.sql", "create view mart.v_sales as select day, region, amount, orders from mart.sales;\n");
-    views.file("orders.sql", "create materialized view mart.orders as select sum(orders) as orders from mart.v_sales;\n");
+    views.file(
+        "z/sales.sql",
+        &SALES.replace("sum(amount) as amount", "sum(amount) as amount, count(*) as orders"),
+    );
+    views.file(
+        "b_view.sql",
+        "create view mart.v_sales as select day, region, amount, orders from mart.sales;\n",
+    );
+    views.file(
+        "orders.sql",
+        "create materialized view mart.orders as select sum(orders) as orders from mart.v_sales;\n",
+    );
     assert_eq!(views.classes().await, ["replace mart.sales", "view mart.v_sales", "new mart.orders"]);
     views.apply().await;
     assert_eq!(views.oid("mart.top").await, top);
@@ -380,7 +462,9 @@ async fn a_diamond_through_a_view_changes_places_at_once() {
 
 #[tokio::test]
 async fn names_without_a_schema_are_found_through_the_role_s_own_search_path() {
-    let base = format!("{BASE}; do $$ begin execute format('alter database %I set search_path = mart, public', current_database()); end $$");
+    let base = format!(
+        "{BASE}; do $$ begin execute format('alter database %I set search_path = mart, public', current_database()); end $$"
+    );
     let views = Views::new("va_path", &base, &[
         ("top.sql", "create materialized view top as select max(amount) as best from sales;"),
         ("sales.sql", "create materialized view sales as select day, sum(amount) as amount from orders group by day; create index on sales (day); grant select on sales to public;"),
@@ -388,10 +472,19 @@ async fn names_without_a_schema_are_found_through_the_role_s_own_search_path() {
     ]).await;
     views.apply().await;
     assert_eq!(views.db.scalar("select count(*) from mart.top").await, "1");
-    views.file("top.sql", "create materialized view top as select mart.twice(max(amount)) as best from sales;");
+    views.file(
+        "top.sql",
+        "create materialized view top as select mart.twice(max(amount)) as best from sales;",
+    );
     views.file("sales.sql", "create materialized view sales as select day, sum(amount) + 1 as amount from orders group by day; create index on sales (day); grant select on sales to public;");
     views.apply().await;
-    assert_eq!(views.db.scalar("select (select best from mart.top) = 2 * (select max(amount) from mart.sales)").await, "t");
+    assert_eq!(
+        views
+            .db
+            .scalar("select (select best from mart.top) = 2 * (select max(amount) from mart.sales)")
+            .await,
+        "t"
+    );
     assert_eq!(views.classes().await, Vec::<String>::new());
     views.nothing_left().await;
 }

@@ -158,8 +158,7 @@ async fn until_refreshing(project: &Project, sessions: i64) {
 #[tokio::test]
 async fn two_runs_at_once_refresh_a_view_once() {
     let (project, blocker) = blocked("refresh_two").await;
-    let (one, two) =
-        (project.pgtide("views refresh").spawn(), project.pgtide("views refresh").spawn());
+    let (one, two) = (project.pgtide("views refresh").spawn(), project.pgtide("views refresh").spawn());
     until_refreshing(&project, 2).await;
     blocker.batch_execute("rollback").await.unwrap();
     let (one, two) = (one.finish().await.expect(0), two.finish().await.expect(0));

@@ -12,8 +12,10 @@ from generate_series(1, 1000) n;
 async fn the_daily_refresh_of_an_airflow_task_becomes_one_command() {
     // What the task runs today.
     let task = "refresh materialized view sales";
-    let base = format!("{SHOP} create materialized view sales as select day, sum(amount) as amount from orders group by day;
-        create unique index on sales (day); grant select on sales to public; {task}");
+    let base = format!(
+        "{SHOP} create materialized view sales as select day, sum(amount) as amount from orders group by day;
+        create unique index on sales (day); grant select on sales to public; {task}"
+    );
     let views = Views::new("st_airflow", &base, &[]).await;
     let before = views.oid("public.sales").await;
     views.run("views adopt", 0).await;
@@ -68,7 +70,9 @@ async fn an_alembic_migration_that_drops_with_cascade_becomes_a_file_that_takes_
     views.apply().await;
     assert_eq!(views.oid("public.sales").await, sales);
     // A change, which the migration would have paid for with by_region.
-    let changed = alembic(ALEMBIC, "upgrade").join(";\n").replace("sum(amount) AS amount", "sum(amount) AS amount, count(*) AS orders");
+    let changed = alembic(ALEMBIC, "upgrade")
+        .join(";\n")
+        .replace("sum(amount) AS amount", "sum(amount) AS amount, count(*) AS orders");
     views.file("public/sales.sql", &format!("{changed};"));
     views.apply().await;
     assert_eq!(views.oid("public.by_region").await, above);
@@ -76,7 +80,11 @@ async fn an_alembic_migration_that_drops_with_cascade_becomes_a_file_that_takes_
     // The downgrade loses a column that by_region shows: refused where CASCADE took it.
     views.file("public/sales.sql", &format!("{};", alembic(ALEMBIC, "downgrade").join(";\n")));
     let output = views.run("views apply", 1).await;
-    assert!(output.stdout.contains("by_region") && output.stdout.contains("column \"region\" does not exist"), "{}", output.stdout);
+    assert!(
+        output.stdout.contains("by_region") && output.stdout.contains("column \"region\" does not exist"),
+        "{}",
+        output.stdout
+    );
     assert_eq!(views.db.scalar("select count(*) from by_region").await, "2");
     assert_eq!(views.db.scalar("select sum(orders) from sales").await, "1000");
 }
@@ -104,24 +112,59 @@ async fn a_scenic_database_with_a_cascade_is_adopted_with_its_own_sql_and_refres
     views.run("views refresh tops --upstream", 0).await;
     assert_eq!(views.db.scalar("select best > 100000 from tops where region = 'eu'").await, "t");
     // A new version is an edit: indexes, grants and what stands above stay.
-    views.file("public/sales.sql", &text.replace("SUM(amount) AS amount", "SUM(amount) AS amount, COUNT(*) AS orders"));
+    views.file(
+        "public/sales.sql",
+        &text.replace("SUM(amount) AS amount", "SUM(amount) AS amount, COUNT(*) AS orders"),
+    );
     views.apply().await;
-    assert_eq!(views.db.scalar("select count(*) from pg_indexes where tablename in ('sales', 'tops')").await, "2");
+    assert_eq!(
+        views.db.scalar("select count(*) from pg_indexes where tablename in ('sales', 'tops')").await,
+        "2"
+    );
     assert_eq!(views.db.scalar("select sum(orders) from sales").await, "1001");
 }
 
 /// A folder as Flyway runs it: two domains, three layers, drops at the top of each file.
 fn flyway() -> Vec<(&'static str, String)> {
     let matview = |name: &str, query: &str| {
-        format!("DROP MATERIALIZED VIEW IF EXISTS {name} CASCADE;\nCREATE MATERIALIZED VIEW {name} AS\n{query};\nGRANT SELECT ON {name} TO PUBLIC;\n")
+        format!(
+            "DROP MATERIALIZED VIEW IF EXISTS {name} CASCADE;\nCREATE MATERIALIZED VIEW {name} AS\n{query};\nGRANT SELECT ON {name} TO PUBLIC;\n"
+        )
     };
     vec![
-        ("sales/R__10_stage_orders.sql", matview("stage.orders", "SELECT id, day, region, amount FROM public.orders WHERE amount > ${smallest}")),
-        ("sales/R__20_core_sales.sql", matview("core.sales", "SELECT day, region, sum(amount) AS amount FROM stage.orders GROUP BY day, region")),
-        ("sales/R__30_mart_sales.sql", matview("mart.sales", "SELECT region, sum(amount) AS amount FROM core.sales GROUP BY region")),
-        ("people/R__10_stage_regions.sql", matview("stage.regions", "SELECT DISTINCT region FROM public.orders")),
-        ("people/R__20_core_regions.sql", matview("core.regions", "SELECT region, upper(region) AS name FROM stage.regions")),
-        ("people/R__30_mart_names.sql", matview("mart.names", "SELECT r.name, s.amount FROM core.regions r JOIN mart.sales s USING (region)")),
+        (
+            "sales/R__10_stage_orders.sql",
+            matview(
+                "stage.orders",
+                "SELECT id, day, region, amount FROM public.orders WHERE amount > ${smallest}",
+            ),
+        ),
+        (
+            "sales/R__20_core_sales.sql",
+            matview(
+                "core.sales",
+                "SELECT day, region, sum(amount) AS amount FROM stage.orders GROUP BY day, region",
+            ),
+        ),
+        (
+            "sales/R__30_mart_sales.sql",
+            matview("mart.sales", "SELECT region, sum(amount) AS amount FROM core.sales GROUP BY region"),
+        ),
+        (
+            "people/R__10_stage_regions.sql",
+            matview("stage.regions", "SELECT DISTINCT region FROM public.orders"),
+        ),
+        (
+            "people/R__20_core_regions.sql",
+            matview("core.regions", "SELECT region, upper(region) AS name FROM stage.regions"),
+        ),
+        (
+            "people/R__30_mart_names.sql",
+            matview(
+                "mart.names",
+                "SELECT r.name, s.amount FROM core.regions r JOIN mart.sales s USING (region)",
+            ),
+        ),
     ]
 }
 
@@ -143,12 +186,20 @@ async fn a_folder_of_flyway_s_repeatable_files_is_taken_over_as_it_stands() {
     files.iter().for_each(|(path, text)| views.file(path, text));
     views.file("V1__tables.sql", "create table x ();");
     let toml = std::fs::read_to_string(views.project.folder().join("pgtide.toml")).unwrap();
-    crate::support::cli::write_file(views.project.folder(), "pgtide.toml", &format!("{toml}[views.placeholders]\nsmallest = \"0\"\n"));
+    crate::support::cli::write_file(
+        views.project.folder(),
+        "pgtide.toml",
+        &format!("{toml}[views.placeholders]\nsmallest = \"0\"\n"),
+    );
     let oids = "select string_agg(oid::text, ' ' order by oid) from pg_class where relkind = 'm'";
     let before = views.db.scalar(oids).await;
     let output = views.run("views adopt", 0).await;
     assert!(output.stdout.contains("6 objects adopted, none rebuilt"), "{}", output.stdout);
-    assert!(output.stderr.contains("sales/R__40_gone.sql: Flyway ran it, and it is not in the folder"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("sales/R__40_gone.sql: Flyway ran it, and it is not in the folder"),
+        "{}",
+        output.stderr
+    );
     assert!(!output.stderr.contains("edited since Flyway"), "{}", output.stderr);
     assert_eq!(views.db.scalar(oids).await, before);
     assert_eq!(views.classes().await, Vec::<String>::new());
@@ -158,7 +209,10 @@ async fn a_folder_of_flyway_s_repeatable_files_is_taken_over_as_it_stands() {
     views.remove("sales/R__20_core_sales.sql");
     views.file("sales/core_sales.sql", &core);
     views.remove("people/R__30_mart_names.sql");
-    views.file("people/R__30_mart_names.sql", &names.replace("r.name, s.amount", "r.name, s.amount, 1 AS one"));
+    views.file(
+        "people/R__30_mart_names.sql",
+        &names.replace("r.name, s.amount", "r.name, s.amount, 1 AS one"),
+    );
     assert_eq!(views.classes().await, ["touched core.sales", "replace mart.names"]);
     views.apply().await;
     assert_eq!(views.db.scalar("select count(*) from mart.names where one = 1").await, "2");
@@ -166,7 +220,10 @@ async fn a_folder_of_flyway_s_repeatable_files_is_taken_over_as_it_stands() {
     // The bottom of one domain: its layers in their order, the other domain's reader with them, no more.
     let regions = views.oid("core.regions").await;
     views.file("sales/R__10_stage_orders.sql", &files[0].1.replace("> ${smallest}", "> ${smallest} + 500"));
-    assert_eq!(views.classes().await, ["replace stage.orders", "rebuild core.sales", "rebuild mart.sales", "rebuild mart.names"]);
+    assert_eq!(
+        views.classes().await,
+        ["replace stage.orders", "rebuild core.sales", "rebuild mart.sales", "rebuild mart.names"]
+    );
     views.apply().await;
     assert_eq!(views.db.scalar("select sum(amount) from mart.names").await, "375250");
     assert_eq!(views.oid("core.regions").await, regions);
@@ -199,7 +256,10 @@ async fn a_dbt_materialized_view_keeps_its_hashed_indexes_and_takes_a_changed_qu
     assert_eq!(views.classes().await, ["replace mart.daily", "repoint mart.weekly"]);
     views.apply().await;
     assert_eq!(views.oid("mart.weekly").await, weekly);
-    assert_eq!(views.db.scalar("select indexname from pg_indexes where tablename = 'daily'").await, "0d1f0aa16d3c4ba5b0ef8ec3d0b8b5a1");
+    assert_eq!(
+        views.db.scalar("select indexname from pg_indexes where tablename = 'daily'").await,
+        "0d1f0aa16d3c4ba5b0ef8ec3d0b8b5a1"
+    );
     let may = "select has_table_privilege('pg_monitor', 'mart.daily', 'select') and has_table_privilege('pg_monitor', 'mart.weekly', 'select')";
     assert_eq!(views.db.scalar(may).await, "f");
     views.nothing_left().await;
@@ -222,7 +282,10 @@ async fn drop_is_refused_while_something_stands_on_it_and_keeps_what_it_was() {
     views.db.exec("drop view public.theirs").await;
     let output = views.run("views drop mart.a --with-dependents", 0).await;
     assert!(output.stderr.contains("still creates mart.a"), "{}", output.stderr);
-    assert_eq!(views.db.scalar("select count(*) from pg_class where relnamespace = 'mart'::regnamespace").await, "0");
+    assert_eq!(
+        views.db.scalar("select count(*) from pg_class where relnamespace = 'mart'::regnamespace").await,
+        "0"
+    );
     views.apply().await;
     views.run("views drop --forget mart.c", 0).await;
     views.remove("c.sql");
@@ -232,7 +295,9 @@ async fn drop_is_refused_while_something_stands_on_it_and_keeps_what_it_was() {
 
 #[tokio::test]
 async fn check_tells_everything_at_once_and_offline_what_needs_no_server() {
-    let base = format!("{SHOP} create schema mart; create function mart.path_dependent() returns bigint language sql as 'select count(*) from orders'");
+    let base = format!(
+        "{SHOP} create schema mart; create function mart.path_dependent() returns bigint language sql as 'select count(*) from orders'"
+    );
     let views = Views::new("st_check", &base, &[
         ("a.sql", "-- refersh: swap\ncreate view mart.a as select 1;"),
         ("b.sql", "create view mart.b as select nothing from public.orders;"),
@@ -240,7 +305,8 @@ async fn check_tells_everything_at_once_and_offline_what_needs_no_server() {
         ("d.sql", "create table mart.d ()"),
     ]).await;
     let offline = views.run("views check --offline", 78).await;
-    for part in ["did you mean `refresh`?", "needs a unique index", "`*` is frozen", "d.sql:1", "3 findings"] {
+    for part in ["did you mean `refresh`?", "needs a unique index", "`*` is frozen", "d.sql:1", "3 findings"]
+    {
         assert!(offline.stdout.contains(part), "{part}: {}", offline.stdout);
     }
     let online = views.run("views check", 78).await;

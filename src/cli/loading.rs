@@ -20,6 +20,7 @@ use crate::exit;
 use crate::ledger::Owner;
 use crate::plan::{self, Request};
 use crate::report::Reporter;
+use crate::views::files::Folder;
 
 /// The environment variables by which a scheduler names its run; the first that is set is recorded.
 const TRIGGERS: [&str; 2] = ["PGTIDE_TRIGGER", "AIRFLOW_CTX_DAG_RUN_ID"];
@@ -33,7 +34,11 @@ pub(super) struct Task {
 
 /// Reads the project with the command line's say on top.
 pub(super) fn project(context: &Context, load: Option<&LoadArgs>) -> Result<Project> {
-    Project::load(&overrides(context, load), &Environment::from_process())
+    let project = Project::load(&overrides(context, load), &Environment::from_process())?;
+    let folder = Folder::read(&project.views_dir(), &|name| project.placeholder(name).map(str::to_owned));
+    // What is wrong with a file is for `views check` to tell.
+    let options = folder.definitions().map(|(file, object)| (object.name.clone(), file.options.clone()));
+    Ok(project.with_view_files(options.collect::<Vec<_>>()))
 }
 
 /// Reads the project and keeps what is wrong with it, for `check` to tell.

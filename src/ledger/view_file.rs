@@ -170,10 +170,26 @@ impl Ledger {
         let (code, pid) = (code.flatten(), i64::from(owner.pid));
         let ViewEvent { action, name, kind, oid, cause, sql, before, elapsed_ms, .. } = event;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 15] = [
-            &owner.host, &pid, &owner.run_id, action, name, kind, oid, &file, &checksum, cause, sql, before, &code, &message,
+            &owner.host,
+            &pid,
+            &owner.run_id,
+            action,
+            name,
+            kind,
+            oid,
+            &file,
+            &checksum,
+            cause,
+            sql,
+            before,
+            &code,
+            &message,
             elapsed_ms,
         ];
-        session.execute(&format!("recording what was done to {name}"), &self.sql(HISTORY), &params).await.map(drop)
+        session
+            .execute(&format!("recording what was done to {name}"), &self.sql(HISTORY), &params)
+            .await
+            .map(drop)
     }
 }
 

@@ -13,7 +13,8 @@ use crate::views::survey::Plan;
 #[must_use]
 pub fn text(plan: &Plan, (place, files): (&str, &str), verbose: bool, palette: Palette) -> String {
     let mut text = format!("views of {}  {}\n\n", escaped(place), escaped(files));
-    let shown: Vec<&Step> = ordered(plan).into_iter().filter(|step| verbose || step.class != Class::Unchanged).collect();
+    let shown: Vec<&Step> =
+        ordered(plan).into_iter().filter(|step| verbose || step.class != Class::Unchanged).collect();
     let width = shown.iter().map(|step| step.name.to_string().chars().count()).max().unwrap_or(0).min(40);
     for step in &shown {
         let word = palette.paint(tone(step.class), &format!("{:<10}", step.class.word()));
@@ -80,20 +81,29 @@ pub fn summary(plan: &Plan) -> String {
     if classes.is_empty() {
         return "no files and no views that came from files".to_owned();
     }
-    classes.into_iter().map(|class| format!("{} {}", count(class), class.word())).collect::<Vec<_>>().join(", ")
+    classes
+        .into_iter()
+        .map(|class| format!("{} {}", count(class), class.word()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 fn hints(plan: &Plan) -> Vec<String> {
-    let first = |class: Class| plan.of(|other| other == class).next().map(|step| escaped(&step.name.to_string()));
+    let first =
+        |class: Class| plan.of(|other| other == class).next().map(|step| escaped(&step.name.to_string()));
     let mut hints = Vec::new();
     if let Some(name) = first(Class::Orphan) {
         hints.push(format!("pgtide views drop {name}, or views apply --prune, drops it; views drop --forget {name} leaves it to others"));
     }
     if let Some(name) = first(Class::Drift) {
-        hints.push(format!("pgtide views apply --revert {name} applies the file over it; --accept {name} keeps what is live"));
+        hints.push(format!(
+            "pgtide views apply --revert {name} applies the file over it; --accept {name} keeps what is live"
+        ));
     }
     if plan.of(|class| class == Class::Blocked).any(|step| !step.details.is_empty()) {
-        hints.push("pgtide views adopt NAME takes a view into the files; then apply looks after it too".to_owned());
+        hints.push(
+            "pgtide views adopt NAME takes a view into the files; then apply looks after it too".to_owned(),
+        );
     }
     hints
 }

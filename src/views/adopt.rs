@@ -77,7 +77,9 @@ pub fn scenic_texts(folder: &Path) -> BTreeMap<TableName, String> {
     let mut newest: BTreeMap<TableName, (u32, String)> = BTreeMap::new();
     for path in fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok).map(|entry| entry.path()) {
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        let version = stem.rsplit_once("_v").and_then(|(name, version)| Some((name.parse().ok()?, version.parse().ok()?)));
+        let version = stem
+            .rsplit_once("_v")
+            .and_then(|(name, version)| Some((name.parse().ok()?, version.parse().ok()?)));
         let (Some((name, version)), Ok(text)) = (version, fs::read_to_string(&path)) else { continue };
         let name: TableName = name;
         if newest.get(&name).is_none_or(|(known, _)| *known < version) {
@@ -109,12 +111,19 @@ pub async fn tools(session: &Session, root: &Path, folder: &Folder) -> Result<Ve
                 let sql = format!("select version_num::text from {}", ident::quote_table(&table));
                 let rows = session.query("reading Alembic's version", &sql, &[]).await?;
                 let versions: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
-                lines.push(format!("Alembic is at {}: take views out of later migrations, they are files now", versions.join(", ")));
+                lines.push(format!(
+                    "Alembic is at {}: take views out of later migrations, they are files now",
+                    versions.join(", ")
+                ));
             }
             _ => {
                 let sql = format!("select pg_catalog.max(version::text) from {}", ident::quote_table(&table));
-                let newest: Option<String> = session.query_one("reading Rails' migrations", &sql, &[]).await?.get(0);
-                lines.push(format!("Rails has migrated to {}: later migrations leave views to these files", newest.unwrap_or_default()));
+                let newest: Option<String> =
+                    session.query_one("reading Rails' migrations", &sql, &[]).await?.get(0);
+                lines.push(format!(
+                    "Rails has migrated to {}: later migrations leave views to these files",
+                    newest.unwrap_or_default()
+                ));
             }
         }
     }
@@ -136,7 +145,9 @@ async fn flyway(session: &Session, table: &TableName, root: &Path, folder: &Fold
         let file = folder.files.iter().find(|file| file.path.rsplit('/').next() == Some(name));
         let text = file.and_then(|file| fs::read_to_string(root.join(&file.path)).ok());
         match (file, text) {
-            (None, _) => lines.push(format!("{script}: Flyway ran it, and it is not in the folder: its view has to be adopted or dropped")),
+            (None, _) => lines.push(format!(
+                "{script}: Flyway ran it, and it is not in the folder: its view has to be adopted or dropped"
+            )),
             (Some(file), Some(text)) if checksum.is_some_and(|sum| sum != flyway_checksum(&text)) => {
                 lines.push(format!("{}: edited since Flyway ran it", file.path));
             }

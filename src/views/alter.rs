@@ -65,7 +65,8 @@ fn owner(now: &Facts, want: &Facts, found: &mut Vec<Change>) {
 }
 
 fn options(now: &Facts, want: &Facts, found: &mut Vec<Change>) {
-    let parts = |option: &str| option.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).unwrap_or_default();
+    let parts =
+        |option: &str| option.split_once('=').map(|(k, v)| (k.to_owned(), v.to_owned())).unwrap_or_default();
     for option in want.options.difference(&now.options) {
         let (key, value) = parts(option);
         let sql = format!("alter {} set ({key} = {})", target(now), ident::literal(&value));
@@ -75,7 +76,12 @@ fn options(now: &Facts, want: &Facts, found: &mut Vec<Change>) {
     for option in now.options.difference(&want.options) {
         let (key, _) = parts(option);
         if !kept.contains(&key) {
-            push(found, Aspect::Settings, format!("reset {key}"), vec![format!("alter {} reset ({key})", target(now))]);
+            push(
+                found,
+                Aspect::Settings,
+                format!("reset {key}"),
+                vec![format!("alter {} reset ({key})", target(now))],
+            );
         }
     }
     for (column, setting) in want.column_settings.difference(&now.column_settings) {
@@ -83,7 +89,8 @@ fn options(now: &Facts, want: &Facts, found: &mut Vec<Change>) {
         push(found, Aspect::Settings, format!("column {column}: {setting}"), vec![sql]);
     }
     for (column, setting) in now.column_settings.difference(&want.column_settings) {
-        let is_replaced = want.column_settings.iter().any(|(other, new)| other == column && word(new) == word(setting));
+        let is_replaced =
+            want.column_settings.iter().any(|(other, new)| other == column && word(new) == word(setting));
         let column_sql = ident::quote(column);
         let sql = match setting.strip_prefix("set statistics") {
             _ if is_replaced => continue,
@@ -111,7 +118,12 @@ fn indexes(now: &Facts, want: &Facts, building: Building, found: &mut Vec<Change
     };
     let ours = |name: &&String| want.indexes.contains_key(*name) || name.ends_with(SUCCESSOR);
     for name in now.invalid_indexes.iter().filter(ours) {
-        push(found, Aspect::Indexes, format!("drop index {name}, which was left half-made"), vec![drop(name)]);
+        push(
+            found,
+            Aspect::Indexes,
+            format!("drop index {name}, which was left half-made"),
+            vec![drop(name)],
+        );
     }
     for (name, definition) in &want.indexes {
         let place = |definition: &str| match building {
@@ -125,9 +137,16 @@ fn indexes(now: &Facts, want: &Facts, building: Building, found: &mut Vec<Change
                 let renamed = renamed(definition, name, &successor);
                 let exchange = format!(
                     "drop index {}; alter index {} rename to {}",
-                    in_schema(name), in_schema(&successor), ident::quote(name)
+                    in_schema(name),
+                    in_schema(&successor),
+                    ident::quote(name)
                 );
-                push(found, Aspect::Indexes, format!("index {name} is made anew"), vec![place(&renamed), exchange]);
+                push(
+                    found,
+                    Aspect::Indexes,
+                    format!("index {name} is made anew"),
+                    vec![place(&renamed), exchange],
+                );
             }
             None => push(found, Aspect::Indexes, format!("create index {name}"), vec![place(definition)]),
         }
@@ -141,7 +160,11 @@ fn indexes(now: &Facts, want: &Facts, building: Building, found: &mut Vec<Change
     if let Some(index) = &want.cluster
         && now.cluster != want.cluster
     {
-        let sql = format!("alter materialized view {} cluster on {}", ident::quote_table(&now.name), ident::quote(index));
+        let sql = format!(
+            "alter materialized view {} cluster on {}",
+            ident::quote_table(&now.name),
+            ident::quote(index)
+        );
         push(found, Aspect::Settings, format!("cluster on {index}"), vec![sql]);
     }
     for (name, comment) in &want.index_comments {
@@ -168,12 +191,16 @@ fn renamed(definition: &str, name: &str, new: &str) -> String {
 
 fn statistics(now: &Facts, want: &Facts, found: &mut Vec<Change>) {
     let schema = now.name.schema.as_deref().unwrap_or_default();
-    for (name, definition) in now.statistics.iter().filter(|(name, old)| want.statistics.get(*name) != Some(*old)) {
+    for (name, definition) in
+        now.statistics.iter().filter(|(name, old)| want.statistics.get(*name) != Some(*old))
+    {
         let _ = definition;
         let sql = format!("drop statistics {}.{}", ident::quote(schema), ident::quote(name));
         push(found, Aspect::Statistics, format!("drop statistics {name}"), vec![sql]);
     }
-    for (name, definition) in want.statistics.iter().filter(|(name, new)| now.statistics.get(*name) != Some(*new)) {
+    for (name, definition) in
+        want.statistics.iter().filter(|(name, new)| now.statistics.get(*name) != Some(*new))
+    {
         push(found, Aspect::Statistics, format!("create statistics {name}"), vec![definition.clone()]);
     }
 }
@@ -232,7 +259,8 @@ pub fn script(facts: &Facts) -> String {
     let mut lines = vec![match facts.kind {
         ObjectKind::Function => facts.definition.trim_end().to_owned(),
         kind => {
-            let words = if kind == ObjectKind::View { "create or replace view" } else { "create materialized view" };
+            let words =
+                if kind == ObjectKind::View { "create or replace view" } else { "create materialized view" };
             format!("{words} {name}{} as\n{}", storage(facts), facts.definition.trim().trim_end_matches(';'))
         }
     }];
@@ -245,7 +273,8 @@ pub fn script(facts: &Facts) -> String {
     bare.comments.clear();
     bare.column_settings.clear();
     bare.grants = facts.grants.iter().filter(|(who, _)| who.is_empty()).cloned().collect();
-    let all: Vec<String> = changes(&bare, facts, Building::Beside).into_iter().flat_map(|change| change.sql).collect();
+    let all: Vec<String> =
+        changes(&bare, facts, Building::Beside).into_iter().flat_map(|change| change.sql).collect();
     lines.extend(all);
     lines.iter().map(|line| format!("{line};\n")).collect::<Vec<_>>().join("\n")
 }
@@ -261,7 +290,10 @@ fn storage(facts: &Facts) -> String {
             let (key, value) = option.split_once('=').unwrap_or((option, "true"));
             format!("{key} = {}", ident::literal(value))
         };
-        text.push_str(&format!(" with ({})", facts.options.iter().map(option).collect::<Vec<_>>().join(", ")));
+        text.push_str(&format!(
+            " with ({})",
+            facts.options.iter().map(option).collect::<Vec<_>>().join(", ")
+        ));
     }
     if let Some(tablespace) = &facts.tablespace {
         text.push_str(&format!(" tablespace {}", ident::quote(tablespace)));

@@ -142,7 +142,9 @@ impl Applier<'_> {
             let steps: Vec<&Step> = unit.iter().filter_map(|name| plan.step(name)).collect();
             let started = Instant::now();
             let result = match self.waits_for(&steps, &stopped, folder) {
-                Some(name) => Err(Error::new(ErrorKind::Server, format!("it waits for {name}, which failed"))),
+                Some(name) => {
+                    Err(Error::new(ErrorKind::Server, format!("it waits for {name}, which failed")))
+                }
                 None => Box::pin(self.unit(number, &steps, folder)).await,
             };
             if result.is_err() && !self.session.is_closed() {
@@ -155,7 +157,12 @@ impl Applier<'_> {
     }
 
     /// The first object of a failed unit that one of these reads.
-    fn waits_for(&self, steps: &[&Step], stopped: &BTreeSet<TableName>, folder: &Folder) -> Option<TableName> {
+    fn waits_for(
+        &self,
+        steps: &[&Step],
+        stopped: &BTreeSet<TableName>,
+        folder: &Folder,
+    ) -> Option<TableName> {
         let guess = super::trial::guess(folder);
         let reads = steps.iter().flat_map(|step| guess.get(&step.name).into_iter().flatten());
         reads.into_iter().find(|name| stopped.contains(*name)).cloned()
@@ -195,14 +202,21 @@ impl Applier<'_> {
         let Err(error) = result else {
             for step in steps {
                 outcome.done.push((step.name.clone(), step.class));
-                (self.listener)(Said::Done { name: step.name.clone(), class: step.class, elapsed: started.elapsed() });
+                (self.listener)(Said::Done {
+                    name: step.name.clone(),
+                    class: step.class,
+                    elapsed: started.elapsed(),
+                });
             }
             return Ok(());
         };
         if self.session.is_closed() || error.kind() == ErrorKind::Interrupted {
             return Err(error);
         }
-        let message = std::iter::once(error.chain()).chain(error.details().iter().cloned()).collect::<Vec<_>>().join("; ");
+        let message = std::iter::once(error.chain())
+            .chain(error.details().iter().cloned())
+            .collect::<Vec<_>>()
+            .join("; ");
         for step in steps {
             stopped.insert(step.name.clone());
             let event = self.event(step, None, "", started);
@@ -213,7 +227,12 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn record_failure(&self, step: &Step, event: &ViewEvent, (code, message): (Option<&str>, &str)) -> Result<()> {
+    async fn record_failure(
+        &self,
+        step: &Step,
+        event: &ViewEvent,
+        (code, message): (Option<&str>, &str),
+    ) -> Result<()> {
         let file = step.file.as_deref().unwrap_or_default();
         let error = Some((code.map(str::to_owned), message.to_owned()));
         let event = ViewEvent { error, ..event.clone() };
@@ -245,7 +264,9 @@ impl Applier<'_> {
             };
             let result = work.await;
             match self.end(result).await {
-                Err(error) if error.kind() == ErrorKind::Contention && next_try <= TRIES => self.wait(step, next_try).await,
+                Err(error) if error.kind() == ErrorKind::Contention && next_try <= TRIES => {
+                    self.wait(step, next_try).await
+                }
                 result => return result,
             }
         }
@@ -279,7 +300,11 @@ impl Applier<'_> {
                 match self.drop_all(std::slice::from_ref(step)).await {
                     Ok(()) => {
                         outcome.done.push((step.name.clone(), Class::Drop));
-                        (self.listener)(Said::Done { name: step.name.clone(), class: Class::Drop, elapsed: Duration::ZERO });
+                        (self.listener)(Said::Done {
+                            name: step.name.clone(),
+                            class: Class::Drop,
+                            elapsed: Duration::ZERO,
+                        });
                     }
                     Err(error) if self.session.is_closed() => return Err(error),
                     Err(error) => stuck.push((step, error)),
@@ -333,7 +358,14 @@ impl Applier<'_> {
     }
 
     /// Records an object as applied, in the open transaction; what is recorded is what the catalog has.
-    async fn record(&self, step: &Step, folder: &Folder, oid: u32, sql: &str, started: Instant) -> Result<()> {
+    async fn record(
+        &self,
+        step: &Step,
+        folder: &Folder,
+        oid: u32,
+        sql: &str,
+        started: Instant,
+    ) -> Result<()> {
         let facts = facts::read(self.session, &[oid]).await?;
         let Some(now) = facts.get(&oid) else {
             return Err(Error::new(ErrorKind::Contention, format!("{} went away meanwhile", step.name)));

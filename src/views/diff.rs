@@ -200,7 +200,9 @@ pub fn step(known: &Known<'_>, wishes: &Wishes) -> Step {
         step.want = Some(tried.clone());
         return match known.renamed {
             Some(other) => set(step, Class::Drift, format!("it was renamed to {other}, not by pgtide")),
-            None if known.stored.is_some_and(|stored| stored.oid != 0) => set(step, Class::New, "it is gone, and its file is here"),
+            None if known.stored.is_some_and(|stored| stored.oid != 0) => {
+                set(step, Class::New, "it is gone, and its file is here")
+            }
             None => set(step, Class::New, "there is none yet"),
         };
     };
@@ -245,9 +247,15 @@ fn decide(
         && stored.definition_hash == live.definition_hash()
         && stored.properties_hash == live.properties_hash();
     if same_file && is_as_applied {
-        let moved = stored.file != known.file.path || stored.checksum != known.file.checksum || stored.error.is_some();
+        let moved = stored.file != known.file.path
+            || stored.checksum != known.file.checksum
+            || stored.error.is_some();
         let class = if moved { Class::Touched } else { Class::Unchanged };
-        let cause = if stored.file == known.file.path { "only what placeholders stand for".to_owned() } else { format!("the file was {}", stored.file) };
+        let cause = if stored.file == known.file.path {
+            "only what placeholders stand for".to_owned()
+        } else {
+            format!("the file was {}", stored.file)
+        };
         return (class, if moved { cause } else { String::new() });
     }
     let (class, cause) = by_difference(want, live, (same_definition, changes));
@@ -255,7 +263,10 @@ fn decide(
         let cause = if same_file { "it is as the file says again" } else { "only comments or blanks differ" };
         return (class, cause.to_owned());
     }
-    if same_file && stored.server_version == known.server_version && !wishes.revert.contains(&known.object.name) {
+    if same_file
+        && stored.server_version == known.server_version
+        && !wishes.revert.contains(&known.object.name)
+    {
         return (Class::Drift, format!("what is live was changed, not by pgtide: {cause}"));
     }
     let outside = if is_as_applied || same_file { "" } else { "; it was changed outside too, which ends" };
@@ -263,7 +274,11 @@ fn decide(
 }
 
 /// The class by what differs alone.
-fn by_difference(want: &Facts, live: &Facts, (same_definition, changes): (bool, &[Change])) -> (Class, String) {
+fn by_difference(
+    want: &Facts,
+    live: &Facts,
+    (same_definition, changes): (bool, &[Change]),
+) -> (Class, String) {
     if !same_definition {
         if want.kind != live.kind {
             return (Class::Replace, format!("it was a {}", live.kind.sql()));
@@ -288,10 +303,13 @@ fn by_difference(want: &Facts, live: &Facts, (same_definition, changes): (bool, 
 fn columns(want: &Facts, live: &Facts) -> String {
     let names = |facts: &Facts| facts.columns.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>();
     let (new, old) = (names(want), names(live));
-    let mut said: Vec<String> = new.iter().filter(|name| !old.contains(name)).map(|name| format!("column {name} is new")).collect();
+    let mut said: Vec<String> =
+        new.iter().filter(|name| !old.contains(name)).map(|name| format!("column {name} is new")).collect();
     said.extend(old.iter().filter(|name| !new.contains(name)).map(|name| format!("column {name} goes")));
     for (name, data_type) in &want.columns {
-        if let Some((_, before)) = live.columns.iter().find(|(old, before)| old == name && before != data_type) {
+        if let Some((_, before)) =
+            live.columns.iter().find(|(old, before)| old == name && before != data_type)
+        {
             said.push(format!("column {name} is {data_type}, was {before}"));
         }
     }
@@ -312,7 +330,8 @@ fn merged(tried: &Facts, live: &Facts, spoken: &BTreeSet<Aspect>) -> Facts {
     }
     if is_kept(Aspect::Comments) {
         want.comments.clone_from(&live.comments);
-        want.comments.retain(|column, _| column.is_empty() || want.columns.iter().any(|(name, _)| name == column));
+        want.comments
+            .retain(|column, _| column.is_empty() || want.columns.iter().any(|(name, _)| name == column));
         want.index_comments.clone_from(&live.index_comments);
         want.index_comments.retain(|name, _| want.indexes.contains_key(name));
     }

@@ -162,7 +162,8 @@ impl Facts {
     #[must_use]
     pub fn properties_hash(&self) -> String {
         let one = (&self.owner, &self.options, &self.column_settings, &self.indexes, &self.cluster);
-        let two = (&self.index_tablespaces, &self.index_comments, &self.statistics, &self.grants, &self.comments);
+        let two =
+            (&self.index_tablespaces, &self.index_comments, &self.statistics, &self.grants, &self.comments);
         checksum(&format!("{one:?} {two:?}"))
     }
 }
@@ -206,7 +207,10 @@ pub async fn dependents(session: &Session, oids: &[u32]) -> Result<Vec<Dependent
         return Ok(Vec::new());
     }
     let rows = session.query("looking for what stands on views", DEPENDENTS, &[&oids]).await?;
-    Ok(rows.iter().map(|row| Dependent { target: row.get(0), oid: row.get(1), described: row.get(2) }).collect())
+    Ok(rows
+        .iter()
+        .map(|row| Dependent { target: row.get(0), oid: row.get(1), described: row.get(2) })
+        .collect())
 }
 
 /// What has the name of a managed object.

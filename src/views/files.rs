@@ -261,8 +261,14 @@ mod tests {
     fn everything_that_is_wrong_is_told_at_once_with_its_line() {
         let found = messages(&[
             ("a.sql", "create view mart.a as select 1;\ncreate view mart.b as select 2;"),
-            ("b.sql", "create view mart.c as select 1;\ninsert into t values (1);\ncomment on view mart.x is '';"),
-            ("c.sql", "-- note: all of it\n-- refersh: swap\n-- refresh: fast\ncreate view mart.d as select 1;"),
+            (
+                "b.sql",
+                "create view mart.c as select 1;\ninsert into t values (1);\ncomment on view mart.x is '';",
+            ),
+            (
+                "c.sql",
+                "-- note: all of it\n-- refersh: swap\n-- refresh: fast\ncreate view mart.d as select 1;",
+            ),
             ("c2.sql", "create view mart.d2 as select '${zone}';"),
             ("d.sql", "select 1"),
             ("e.sql", ""),
@@ -288,7 +294,13 @@ mod tests {
 
     #[test]
     fn versioned_migrations_are_left_alone() {
-        for (name, versioned) in [("V1__a.sql", true), ("U2.1__a.sql", true), ("R__a.sql", false), ("Views__a.sql", false), ("sales.sql", false)] {
+        for (name, versioned) in [
+            ("V1__a.sql", true),
+            ("U2.1__a.sql", true),
+            ("R__a.sql", false),
+            ("Views__a.sql", false),
+            ("sales.sql", false),
+        ] {
             assert_eq!(is_versioned(Path::new(name)), versioned, "{name}");
         }
     }

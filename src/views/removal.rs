@@ -14,7 +14,12 @@ use crate::postgres::connect::Session;
 ///
 /// # Errors
 /// `Usage` for a name that is no view; `Preflight` when something stands on one that is not to go.
-pub async fn steps(session: &Session, ledger: &Ledger, names: &[TableName], with_dependents: bool) -> Result<Vec<Step>> {
+pub async fn steps(
+    session: &Session,
+    ledger: &Ledger,
+    names: &[TableName],
+    with_dependents: bool,
+) -> Result<Vec<Step>> {
     let managed: BTreeMap<u32, String> =
         ledger.view_objects(session).await?.into_iter().map(|object| (object.oid, object.name)).collect();
     let mut order: Vec<u32> = Vec::new();
@@ -27,7 +32,9 @@ pub async fn steps(session: &Session, ledger: &Ledger, names: &[TableName], with
         for dependent in facts::dependents(session, &order[at..=at]).await? {
             if order.contains(&dependent.oid) {
                 // It has to go before what it stands on: last in, first out.
-                if let Some(place) = order.iter().position(|oid| *oid == dependent.oid).filter(|place| *place < at) {
+                if let Some(place) =
+                    order.iter().position(|oid| *oid == dependent.oid).filter(|place| *place < at)
+                {
                     let moved = order.remove(place);
                     order.push(moved);
                     at -= 1;
@@ -57,8 +64,12 @@ async fn find(session: &Session, names: &[TableName]) -> Result<Vec<facts::Named
         match of_name.as_slice() {
             [one] if ObjectKind::of_sql(&one.kind).is_some() => chosen.push((*one).clone()),
             [one, ..] if of_name.len() > 1 || ObjectKind::of_sql(&one.kind).is_none() => {
-                let what = format!("{name} is {}", of_name.iter().map(|one| format!("a {}", one.kind)).collect::<Vec<_>>().join(" and "));
-                return Err(Error::new(ErrorKind::Usage, what).with_hint("views drop drops one view or function of a name"));
+                let what = format!(
+                    "{name} is {}",
+                    of_name.iter().map(|one| format!("a {}", one.kind)).collect::<Vec<_>>().join(" and ")
+                );
+                return Err(Error::new(ErrorKind::Usage, what)
+                    .with_hint("views drop drops one view or function of a name"));
             }
             _ => {
                 return Err(Error::new(ErrorKind::Usage, format!("there is no view {name}"))
@@ -73,7 +84,10 @@ fn refusal(names: &[TableName], mut refused: Vec<String>) -> Error {
     refused.sort();
     refused.dedup();
     let names = names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    let what = format!("{names} was not dropped: {} on it", if refused.len() == 1 { "this stands" } else { "these stand" });
+    let what = format!(
+        "{names} was not dropped: {} on it",
+        if refused.len() == 1 { "this stands" } else { "these stand" }
+    );
     let error = Error::new(ErrorKind::Preflight, what);
     refused.into_iter().fold(error, Error::with_detail).with_hint(
         "--with-dependents drops also those that came from files; what is in no file is dropped by its owner first",

@@ -68,7 +68,9 @@ impl Scratch {
     /// `search_path` for statements of files: the role's own, each scratch schema before its home.
     #[must_use]
     pub fn search_path(&self, own: &[String]) -> String {
-        let with = |schema: &String| self.schemas.get(schema).into_iter().chain([schema]).map(|s| ident::quote(s)).collect::<Vec<_>>();
+        let with = |schema: &String| {
+            self.schemas.get(schema).into_iter().chain([schema]).map(|s| ident::quote(s)).collect::<Vec<_>>()
+        };
         let path: Vec<String> = own.iter().flat_map(with).collect();
         if path.is_empty() { "''".to_owned() } else { path.join(", ") }
     }
@@ -116,7 +118,9 @@ impl Scratch {
             })
             .collect();
         let in_transaction = (1..4).find(|at| word(0) == "create" && statement.is(*at, "concurrently"));
-        changes.extend(in_transaction.map(|at| (statement.tokens[at].start, statement.tokens[at].end, String::new())));
+        changes.extend(
+            in_transaction.map(|at| (statement.tokens[at].start, statement.tokens[at].end, String::new())),
+        );
         changes.sort_unstable();
         replaced(&statement.text, changes)
     }

@@ -218,8 +218,7 @@ fn tokens(text: &str) -> Result<Vec<Token>, Unclosed> {
             at += c.len_utf8();
             continue;
         }
-        let (kind, length) =
-            token(&text[at..]).map_err(|what| Unclosed { line: line_of(text, at), what })?;
+        let (kind, length) = token(&text[at..]).map_err(|what| Unclosed { line: line_of(text, at), what })?;
         found.push(Token { kind, start: at, end: at + length });
         at += length;
     }
@@ -257,7 +256,8 @@ fn word_length(rest: &str) -> usize {
 /// A number with its fraction: its point is none between names.
 fn number_length(rest: &str) -> usize {
     let whole = word_length(rest);
-    let fraction = rest[whole..].strip_prefix('.').filter(|tail| tail.starts_with(|c: char| c.is_ascii_digit()));
+    let fraction =
+        rest[whole..].strip_prefix('.').filter(|tail| tail.starts_with(|c: char| c.is_ascii_digit()));
     fraction.map_or(whole, |tail| whole + 1 + word_length(tail))
 }
 
@@ -268,7 +268,9 @@ fn prefixed(rest: &str, escapes: bool) -> Result<(TokenKind, usize), &'static st
 fn unicode(rest: &str) -> Result<(TokenKind, usize), &'static str> {
     match rest[2..].chars().next() {
         Some('\'') => quoted(&rest[2..], '\'', false).ok_or("a string").map(|n| (TokenKind::Text, 2 + n)),
-        Some('"') => quoted(&rest[2..], '"', false).ok_or("a quoted name").map(|n| (TokenKind::Quoted, 2 + n)),
+        Some('"') => {
+            quoted(&rest[2..], '"', false).ok_or("a quoted name").map(|n| (TokenKind::Quoted, 2 + n))
+        }
         _ => Ok((TokenKind::Word, word_length(rest))),
     }
 }
@@ -328,29 +330,46 @@ mod tests {
     #[test]
     fn a_semicolon_ends_a_statement_only_outside_of_quotes_comments_and_bodies() {
         assert_eq!(texts("select 1; select ';' ;; -- ; \n select 2"), ["select 1", "select ';'", "select 2"]);
-        assert_eq!(texts(r"select E'\';' ; select '\'; select 3"), [r"select E'\';'", r"select '\'", "select 3"]);
+        assert_eq!(
+            texts(r"select E'\';' ; select '\'; select 3"),
+            [r"select E'\';'", r"select '\'", "select 3"]
+        );
         assert_eq!(texts("select $a$;$$;$a$; select $1;"), ["select $a$;$$;$a$", "select $1"]);
         assert_eq!(texts("/* ; /* ; */ ; */ select \";\""), ["select \";\""]);
         let body = "create function f() returns int language sql begin atomic select case when true then 1 end; select 2; end";
         assert_eq!(texts(&format!("{body}; select 1")), [body, "select 1"]);
-        assert_eq!(texts("create rule r as on insert to v do (a; b); c"), ["create rule r as on insert to v do (a; b)", "c"]);
+        assert_eq!(
+            texts("create rule r as on insert to v do (a; b); c"),
+            ["create rule r as on insert to v do (a; b)", "c"]
+        );
         assert_eq!(texts("select a$b$c from x; select 2"), ["select a$b$c from x", "select 2"]);
     }
 
     #[test]
     fn what_is_not_closed_is_told_with_its_line() {
-        for (text, what) in [("\n'a", "a string"), ("\n\"a", "a quoted name"), ("\n/* /* */", "a comment"), ("\n$x$ $y$", "a dollar-quoted string")] {
+        for (text, what) in [
+            ("\n'a", "a string"),
+            ("\n\"a", "a quoted name"),
+            ("\n/* /* */", "a comment"),
+            ("\n$x$ $y$", "a dollar-quoted string"),
+        ] {
             assert_eq!(Script::parse(text), Err(Unclosed { line: 2, what }), "{text}");
         }
     }
 
     #[test]
     fn only_the_schema_of_a_name_is_moved() {
-        let place = |schema: &str, name: &str| (schema == "mart" && name == "sales").then(|| "\"build\"".to_owned());
+        let place =
+            |schema: &str, name: &str| (schema == "mart" && name == "sales").then(|| "\"build\"".to_owned());
         let of = |text: &str| moved(text, &place);
-        assert_eq!(of("select mart.sales.id from Mart . \"sales\" /* mart.sales */ where x = 'mart.sales'"),
-            "select \"build\".sales.id from \"build\" . \"sales\" /* mart.sales */ where x = 'mart.sales'");
-        assert_eq!(of("select * from mart.salesman, db.mart.sales, mart.\"Sales\""), "select * from mart.salesman, db.mart.sales, mart.\"Sales\"");
+        assert_eq!(
+            of("select mart.sales.id from Mart . \"sales\" /* mart.sales */ where x = 'mart.sales'"),
+            "select \"build\".sales.id from \"build\" . \"sales\" /* mart.sales */ where x = 'mart.sales'"
+        );
+        assert_eq!(
+            of("select * from mart.salesman, db.mart.sales, mart.\"Sales\""),
+            "select * from mart.salesman, db.mart.sales, mart.\"Sales\""
+        );
         assert_eq!(of("select 1.5, mart.sales"), "select 1.5, \"build\".sales");
     }
 

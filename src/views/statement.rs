@@ -144,7 +144,9 @@ impl Cursor<'_> {
         let start = self.at;
         let first = self.statement.name(start)?;
         let (name, end) = match self.statement.name(start + 2) {
-            Some(second) if self.statement.word(start + 1) == "." => (TableName::new(first, second), start + 3),
+            Some(second) if self.statement.word(start + 1) == "." => {
+                (TableName::new(first, second), start + 3)
+            }
             _ => (TableName { schema: None, table: first }, start + 1),
         };
         self.at = end;
@@ -233,7 +235,10 @@ fn grant(cursor: &Cursor<'_>) -> Meaning {
         return Meaning::Other;
     };
     let mut cursor = Cursor { statement, at: on + 1 };
-    if ["all", "schema", "database", "sequence", "type", "language"].iter().any(|word| statement.is(on + 1, word)) {
+    if ["all", "schema", "database", "sequence", "type", "language"]
+        .iter()
+        .any(|word| statement.is(on + 1, word))
+    {
         return Meaning::Other;
     }
     let is_function = cursor.take(&["function"]);
@@ -261,7 +266,8 @@ fn alter(cursor: &mut Cursor<'_>) -> Meaning {
     let target = cursor.name().map(|(name, _)| name);
     let statement = cursor.statement;
     let has = |words: &[&str]| {
-        (0..statement.tokens.len()).any(|at| words.iter().enumerate().all(|(n, word)| statement.is(at + n, word)))
+        (0..statement.tokens.len())
+            .any(|at| words.iter().enumerate().all(|(n, word)| statement.is(at + n, word)))
     };
     if has(&["rename"]) || has(&["set", "schema"]) {
         return Meaning::Other;
@@ -292,7 +298,10 @@ mod tests {
             Meaning::Create { kind, name, .. } => format!("{} {name}", kind.sql()),
             other => format!("{other:?}"),
         };
-        assert_eq!(kind("create materialized view if not exists Mart.Sales as select 1"), "materialized view mart.sales");
+        assert_eq!(
+            kind("create materialized view if not exists Mart.Sales as select 1"),
+            "materialized view mart.sales"
+        );
         assert_eq!(kind("CREATE OR REPLACE VIEW \"Mart\".v (a) AS select 1"), "view \"Mart\".v");
         assert_eq!(kind("create function f(int) returns int"), "function f");
         assert_eq!(of("create table t ()"), Meaning::Other);
@@ -300,20 +309,36 @@ mod tests {
 
     #[test]
     fn what_belongs_to_an_object_is_known_by_its_aspect() {
-        assert_eq!(of("create unique index concurrently if not exists k on mart.sales (id)"), about(Aspect::Indexes, "mart.sales"));
+        assert_eq!(
+            of("create unique index concurrently if not exists k on mart.sales (id)"),
+            about(Aspect::Indexes, "mart.sales")
+        );
         assert_eq!(of("comment on column mart.sales.day is 'x'"), about(Aspect::Comments, "mart.sales"));
         assert_eq!(of("comment on materialized view sales is 'x'"), about(Aspect::Comments, "sales"));
         assert_eq!(of("grant select (a, b), insert on mart.sales to x"), about(Aspect::Grants, "mart.sales"));
         assert_eq!(of("revoke all on table mart.sales from public"), about(Aspect::Grants, "mart.sales"));
         assert_eq!(of("alter materialized view mart.sales owner to x"), about(Aspect::Owner, "mart.sales"));
-        assert_eq!(of("alter materialized view mart.sales set (fillfactor = 70)"), about(Aspect::Settings, "mart.sales"));
-        assert_eq!(of("create statistics mart.s (ndistinct) on a, b from mart.sales"), about(Aspect::Statistics, "mart.sales"));
+        assert_eq!(
+            of("alter materialized view mart.sales set (fillfactor = 70)"),
+            about(Aspect::Settings, "mart.sales")
+        );
+        assert_eq!(
+            of("create statistics mart.s (ndistinct) on a, b from mart.sales"),
+            about(Aspect::Statistics, "mart.sales")
+        );
     }
 
     #[test]
     fn what_a_file_may_not_hold_is_other() {
-        for text in ["insert into t values (1)", "grant usage on schema mart to x", "grant select on a, b to x",
-            "alter view v rename to w", "do $$ begin end $$", "grant select on all tables in schema m to x", "set search_path = x"] {
+        for text in [
+            "insert into t values (1)",
+            "grant usage on schema mart to x",
+            "grant select on a, b to x",
+            "alter view v rename to w",
+            "do $$ begin end $$",
+            "grant select on all tables in schema m to x",
+            "set search_path = x",
+        ] {
             assert_eq!(of(text), Meaning::Other, "{text}");
         }
     }

@@ -52,7 +52,12 @@ pub struct Asked {
 ///
 /// # Errors
 /// The server's.
-pub async fn plan(session: &Session, ledger: Option<&Ledger>, folder: &mut Folder, asked: &Asked) -> Result<Plan> {
+pub async fn plan(
+    session: &Session,
+    ledger: Option<&Ledger>,
+    folder: &mut Folder,
+    asked: &Asked,
+) -> Result<Plan> {
     folder.resolve(&trial::default_schema(session).await?);
     let stored = match ledger {
         Some(ledger) => ledger.view_objects(session).await?,
@@ -128,7 +133,8 @@ impl Catalog {
     fn live(&self, name: &TableName, kind: ObjectKind, tried: Option<&Facts>) -> Option<&Facts> {
         let is_function = kind == ObjectKind::Function;
         let found: Vec<_> = self.named.get(name)?.iter().filter_map(|one| self.facts.get(&one.oid)).collect();
-        let mut of_kind = found.into_iter().filter(|facts| (facts.kind == ObjectKind::Function) == is_function);
+        let mut of_kind =
+            found.into_iter().filter(|facts| (facts.kind == ObjectKind::Function) == is_function);
         match tried.filter(|_| is_function) {
             Some(tried) => of_kind.find(|facts| facts.arguments == tried.arguments),
             None => of_kind.next(),
@@ -162,7 +168,8 @@ impl Catalog {
 
     /// What a trial would find when all is as it was applied.
     fn as_trial(&self, folder: &Folder) -> Trial {
-        let live = |name: &TableName| Some((name.clone(), self.facts.get(&self.stored.get(name)?.oid)?.clone()));
+        let live =
+            |name: &TableName| Some((name.clone(), self.facts.get(&self.stored.get(name)?.oid)?.clone()));
         let objects = folder.definitions().filter_map(|(_, object)| live(&object.name)).collect();
         Trial { objects, ..Trial::default() }
     }
@@ -181,7 +188,12 @@ fn gone(folder: &Folder, catalog: &Catalog, asked: &Asked) -> Vec<Step> {
             }
         }
     }
-    let wrong: BTreeSet<_> = folder.findings.iter().filter_map(|finding| finding.place.as_ref()).map(|place| place.file.as_str()).collect();
+    let wrong: BTreeSet<_> = folder
+        .findings
+        .iter()
+        .filter_map(|finding| finding.place.as_ref())
+        .map(|place| place.file.as_str())
+        .collect();
     for (name, stored) in &catalog.stored {
         let is_read = wrong.contains(stored.file.as_str());
         if held.contains(name) || is_read || steps.iter().any(|step| step.name == *name) {
@@ -260,9 +272,12 @@ fn hold_drops(steps: &mut [Step], edges: &Edges) {
             .collect();
         let mut held = Vec::new();
         for step in steps.iter().filter(|step| step.class == Class::Drop) {
-            let readers = edges.live.iter().filter(|(_, reads)| reads.contains(&step.name)).map(|(reader, _)| reader);
-            let stay: Vec<_> = readers.filter(|reader| !leaves.contains(*reader)).map(ToString::to_string).collect();
-            let all: Vec<_> = edges.unknown.get(&step.name).into_iter().flatten().cloned().chain(stay).collect();
+            let readers =
+                edges.live.iter().filter(|(_, reads)| reads.contains(&step.name)).map(|(reader, _)| reader);
+            let stay: Vec<_> =
+                readers.filter(|reader| !leaves.contains(*reader)).map(ToString::to_string).collect();
+            let all: Vec<_> =
+                edges.unknown.get(&step.name).into_iter().flatten().cloned().chain(stay).collect();
             if !all.is_empty() {
                 held.push((step.name.clone(), all));
             }

@@ -73,7 +73,8 @@ pub fn guess(folder: &Folder) -> Reads {
             names.iter().find(|name| name.table == word && name.schema == object.name.schema).cloned()
         });
         let named = file.options.depends_on.clone().unwrap_or_default();
-        let all = qualified.chain(bare).chain(named).filter(|name| names.contains(name) && *name != object.name);
+        let all =
+            qualified.chain(bare).chain(named).filter(|name| names.contains(name) && *name != object.name);
         reads.insert(object.name.clone(), all.collect());
     }
     reads
@@ -134,7 +135,12 @@ async fn has_default_grants(session: &Session) -> Result<bool> {
 }
 
 /// Creates one, or says what is wrong with it; an error that is not about the file ends all.
-async fn create(session: &Session, scratch: &Scratch, object: &Definition, has_defaults: bool) -> Result<Option<Failure>> {
+async fn create(
+    session: &Session,
+    scratch: &Scratch,
+    object: &Definition,
+    has_defaults: bool,
+) -> Result<Option<Failure>> {
     session.batch(DOING, "savepoint one").await?;
     let create = scratch.create(object);
     let mut statements = vec![create];
@@ -147,7 +153,10 @@ async fn create(session: &Session, scratch: &Scratch, object: &Definition, has_d
         let Err(error) = session.client().batch_execute(statement).await else { continue };
         let places = place_in(statement, &error);
         let error = session.error(&format!("creating {}", object.name), error).await;
-        if session.is_closed() || error.kind() == ErrorKind::Contention || error.kind() == ErrorKind::Resources {
+        if session.is_closed()
+            || error.kind() == ErrorKind::Contention
+            || error.kind() == ErrorKind::Resources
+        {
             return Err(error);
         }
         session.batch(DOING, "rollback to savepoint one").await?;
@@ -180,7 +189,10 @@ fn failure(error: &Error, places: Vec<String>) -> Failure {
 async fn look(session: &Session, scratch: &Scratch, folder: &Folder, created: &[TableName]) -> Result<Trial> {
     let there: Vec<_> = created.iter().map(|name| scratch.name(name)).collect();
     let kinds: BTreeMap<_, _> = folder.definitions().map(|(_, object)| (&object.name, object.kind)).collect();
-    let home = |name: &TableName| TableName { schema: name.schema.as_deref().and_then(|s| scratch.home(s)), table: name.table.clone() };
+    let home = |name: &TableName| TableName {
+        schema: name.schema.as_deref().and_then(|s| scratch.home(s)),
+        table: name.table.clone(),
+    };
     let mut names: BTreeMap<u32, TableName> = BTreeMap::new();
     for found in facts::named(session, &there).await? {
         let name = home(&found.name);
@@ -219,9 +231,11 @@ async fn as_the_server_writes(session: &Session, scratch: &Scratch) -> Result<BT
 fn explained(errors: BTreeMap<TableName, Failure>, guess: &Reads) -> BTreeMap<TableName, Failure> {
     let names: BTreeSet<_> = errors.keys().cloned().collect();
     let cycle = order::cycle(&names, guess);
-    let waits = |name: &TableName| guess.get(name).into_iter().flatten().find(|read| names.contains(*read)).cloned();
+    let waits =
+        |name: &TableName| guess.get(name).into_iter().flatten().find(|read| names.contains(*read)).cloned();
     let explain = |(name, failure): (TableName, Failure)| {
-        let of = |message: String| Failure { message, details: Vec::new(), sqlstate: failure.sqlstate.clone() };
+        let of =
+            |message: String| Failure { message, details: Vec::new(), sqlstate: failure.sqlstate.clone() };
         let failure = match (&cycle, waits(&name)) {
             (Some(path), _) if path.contains(&name) => {
                 let path: Vec<_> = path.iter().map(ToString::to_string).collect();

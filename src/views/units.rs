@@ -65,11 +65,14 @@ fn is_swapped(step: &Step) -> bool {
 /// Follows live readers of what is swapped, until nothing more is added.
 fn spread(steps: &mut [Step], edges: &Edges) {
     loop {
-        let swapped: BTreeSet<_> = steps.iter().filter(|step| is_swapped(step)).map(|step| step.name.clone()).collect();
+        let swapped: BTreeSet<_> =
+            steps.iter().filter(|step| is_swapped(step)).map(|step| step.name.clone()).collect();
         let mut has_changed = false;
         for step in steps.iter_mut() {
             let reads = edges.live.get(&step.name);
-            let Some(read) = reads.into_iter().flatten().find(|read| swapped.contains(*read)) else { continue };
+            let Some(read) = reads.into_iter().flatten().find(|read| swapped.contains(*read)) else {
+                continue;
+            };
             has_changed |= carry(step, read);
         }
         if !has_changed {
@@ -91,7 +94,9 @@ fn carry(step: &mut Step, read: &TableName) -> bool {
     (step.class, step.cause) = match step.kind {
         ObjectKind::Matview => (Class::Rebuild, format!("reads {read}, which is replaced")),
         ObjectKind::View if !keeps => (Class::Rebuild, format!("reads {read}, which loses what it shows")),
-        ObjectKind::View | ObjectKind::Function => (Class::Repoint, format!("reads {read}, which is replaced")),
+        ObjectKind::View | ObjectKind::Function => {
+            (Class::Repoint, format!("reads {read}, which is replaced"))
+        }
     };
     true
 }
@@ -112,21 +117,30 @@ fn block(steps: &mut [Step], edges: &Edges) {
         }
     }
     loop {
-        let stuck: BTreeSet<_> = steps.iter().filter(|step| step.class.needs_a_person()).map(|step| step.name.clone()).collect();
-        let swapped: BTreeSet<_> = steps.iter().filter(|step| is_swapped(step)).map(|step| step.name.clone()).collect();
+        let stuck: BTreeSet<_> =
+            steps.iter().filter(|step| step.class.needs_a_person()).map(|step| step.name.clone()).collect();
+        let swapped: BTreeSet<_> =
+            steps.iter().filter(|step| is_swapped(step)).map(|step| step.name.clone()).collect();
         let mut newly = Vec::new();
         for step in steps.iter() {
             let works = step.class.is_built() || step.class.is_in_place();
             let reads_stuck = edges.reads.get(&step.name).into_iter().flatten().find(|read| {
                 // What reads a stuck one that is there can go on with it as it is.
-                stuck.contains(*read) && (class(steps, read) != Some(Class::Drift) || step.class == Class::Repoint)
+                stuck.contains(*read)
+                    && (class(steps, read) != Some(Class::Drift) || step.class == Class::Repoint)
             });
             if let Some(read) = reads_stuck.filter(|_| works) {
                 newly.push((step.name.clone(), format!("{}; but it reads {read}, which waits", step.cause)));
             }
             if stuck.contains(&step.name) {
-                let below = edges.live.get(&step.name).into_iter().flatten().filter(|read| swapped.contains(*read));
-                newly.extend(below.map(|read| (read.clone(), format!("its definition differs; but {} stands on it, which waits", step.name))));
+                let below =
+                    edges.live.get(&step.name).into_iter().flatten().filter(|read| swapped.contains(*read));
+                newly.extend(below.map(|read| {
+                    (
+                        read.clone(),
+                        format!("its definition differs; but {} stands on it, which waits", step.name),
+                    )
+                }));
             }
         }
         if newly.is_empty() {
@@ -166,14 +180,20 @@ fn waves(steps: &[Step], edges: &Edges) -> Option<BTreeMap<TableName, usize>> {
 /// Builds also the views between what is built, so that all can change places at once.
 fn together(steps: &mut [Step], edges: &Edges) {
     loop {
-        let built: BTreeSet<_> = steps.iter().filter(|step| step.class.is_built()).map(|step| step.name.clone()).collect();
-        let read: BTreeSet<_> = built.iter().flat_map(|name| edges.reads.get(name)).flatten().cloned().collect();
+        let built: BTreeSet<_> =
+            steps.iter().filter(|step| step.class.is_built()).map(|step| step.name.clone()).collect();
+        let read: BTreeSet<_> =
+            built.iter().flat_map(|name| edges.reads.get(name)).flatten().cloned().collect();
         let mut has_changed = false;
         for step in steps.iter_mut().filter(|step| step.class.is_in_place() && read.contains(&step.name)) {
             if step.kind == ObjectKind::Function {
-                (step.class, step.cause) = (Class::Blocked, format!("{}; but what reads it changes at the same time: apply in two steps", step.cause));
+                (step.class, step.cause) = (
+                    Class::Blocked,
+                    format!("{}; but what reads it changes at the same time: apply in two steps", step.cause),
+                );
             } else {
-                (step.class, step.cause) = (Class::Rebuild, format!("{}; what reads it is built too", step.cause));
+                (step.class, step.cause) =
+                    (Class::Rebuild, format!("{}; what reads it is built too", step.cause));
             }
             has_changed = true;
         }
@@ -187,8 +207,12 @@ fn together(steps: &mut [Step], edges: &Edges) {
 /// Cuts each wave into what hangs together.
 fn components(steps: &[Step], edges: &Edges, waves: &BTreeMap<TableName, usize>) -> Vec<Unit> {
     let names: BTreeSet<_> = active(steps).into_iter().filter(|name| waves.contains_key(name)).collect();
-    let mut group: BTreeMap<TableName, TableName> = names.iter().map(|name| (name.clone(), name.clone())).collect();
-    let pairs = [&edges.reads, &edges.live].into_iter().flatten().flat_map(|(one, reads)| reads.iter().map(move |read| (one, read)));
+    let mut group: BTreeMap<TableName, TableName> =
+        names.iter().map(|name| (name.clone(), name.clone())).collect();
+    let pairs = [&edges.reads, &edges.live]
+        .into_iter()
+        .flatten()
+        .flat_map(|(one, reads)| reads.iter().map(move |read| (one, read)));
     for (one, other) in pairs {
         let same = names.contains(one) && names.contains(other) && waves[one] == waves[other];
         if same && group[one] != group[other] {
@@ -249,7 +273,11 @@ mod tests {
 
     #[test]
     fn what_reads_a_replaced_view_directly_changes_with_it() {
-        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("b", ObjectKind::Matview, Class::Unchanged), step("c", ObjectKind::Matview, Class::Unchanged)];
+        let mut steps = [
+            step("a", ObjectKind::Matview, Class::Replace),
+            step("b", ObjectKind::Matview, Class::Unchanged),
+            step("c", ObjectKind::Matview, Class::Unchanged),
+        ];
         let units = arrange(&mut steps, &edges(&[("b", "a"), ("c", "b")]));
         assert_eq!(shown(&units), "a+b+c");
         assert_eq!(steps[2].class, Class::Rebuild);
@@ -257,20 +285,32 @@ mod tests {
 
     #[test]
     fn a_view_in_place_parts_what_is_built_below_from_what_is_built_above() {
-        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("v", ObjectKind::View, Class::InPlace), step("x", ObjectKind::Matview, Class::New)];
+        let mut steps = [
+            step("a", ObjectKind::Matview, Class::Replace),
+            step("v", ObjectKind::View, Class::InPlace),
+            step("x", ObjectKind::Matview, Class::New),
+        ];
         assert_eq!(shown(&arrange(&mut steps, &edges(&[("v", "a"), ("x", "v")]))), "a+v x");
     }
 
     #[test]
     fn a_diamond_through_a_view_is_built_as_a_whole() {
-        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("v", ObjectKind::View, Class::InPlace), step("x", ObjectKind::Matview, Class::Unchanged)];
+        let mut steps = [
+            step("a", ObjectKind::Matview, Class::Replace),
+            step("v", ObjectKind::View, Class::InPlace),
+            step("x", ObjectKind::Matview, Class::Unchanged),
+        ];
         assert_eq!(shown(&arrange(&mut steps, &edges(&[("v", "a"), ("x", "v"), ("x", "a")]))), "a+v+x");
         assert_eq!(steps[1].class, Class::Rebuild);
     }
 
     #[test]
     fn what_is_in_no_file_blocks_all_that_is_tied_to_it() {
-        let mut steps = [step("a", ObjectKind::Matview, Class::Replace), step("b", ObjectKind::Matview, Class::Unchanged), step("z", ObjectKind::View, Class::New)];
+        let mut steps = [
+            step("a", ObjectKind::Matview, Class::Replace),
+            step("b", ObjectKind::Matview, Class::Unchanged),
+            step("z", ObjectKind::View, Class::New),
+        ];
         let mut edges = edges(&[("b", "a")]);
         edges.unknown.insert(name("b"), vec!["view theirs".to_owned()]);
         assert_eq!(shown(&arrange(&mut steps, &edges)), "z");

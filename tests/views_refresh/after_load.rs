@@ -36,7 +36,9 @@ async fn after_a_backfill_exactly_what_reads_the_tables_is_refreshed_once_each()
             9..12 => "(select at from mart.orders union all select at from mart.items)",
             _ => "mart.other",
         };
-        sql.push_str(&format!("create materialized view mart.v{i} as select count(*) as n, max(at) from {from} x;"));
+        sql.push_str(&format!(
+            "create materialized view mart.v{i} as select count(*) as n, max(at) from {from} x;"
+        ));
     }
     pair.destination.exec(&sql).await;
     let project = Project::new(&pair)
@@ -45,7 +47,8 @@ async fn after_a_backfill_exactly_what_reads_the_tables_is_refreshed_once_each()
     project.pgtide("views refresh").run().await.expect(0);
     let run = "run orders items --from-date 2026-01-01 --to-date 2026-01-30";
     project.pgtide(run).run().await.expect(0);
-    let counts = "select view_name, count(*) - 1 from pgtide.view_refresh group by 1 having count(*) > 1 order by 1";
+    let counts =
+        "select view_name, count(*) - 1 from pgtide.view_refresh group by 1 having count(*) > 1 order by 1";
     let counts = project.destination.rows(counts).await;
     assert_eq!(counts.len(), 12, "{counts:?}");
     assert!(counts.iter().all(|row| row[1].as_deref() == Some("1")), "{counts:?}");

@@ -49,7 +49,8 @@ async fn nulls_in_the_key_are_warned_of_and_a_key_that_is_there_twice_is_told() 
     assert!(plan.stdout.contains("swap") && plan.stdout.contains("NULLs in its key"), "{}", plan.stdout);
     project.destination.exec("insert into src.u values (1)").await;
     for way in ["concurrent", "plain", "swap"] {
-        let output = project.pgtide("views refresh mart.twice --force --strategy").arg(way).run().await.expect(1);
+        let output =
+            project.pgtide("views refresh mart.twice --force --strategy").arg(way).run().await.expect(1);
         assert!(output.stderr.contains("gives a key twice"), "{way}: {}", output.stderr);
         assert!(!output.stderr.contains("(1)"), "no value: {}", output.stderr);
     }

@@ -79,10 +79,18 @@ async fn work(context: &Context, project: &Project, args: &AdoptArgs) -> Result<
     let owner = verb::owner();
     let output = context.output.clone();
     let listener = move |said| verb::say(&output, &said);
-    let applier =
-        Applier { session: &session, ledger: &ledger, owner: &owner, strategy: Strategy::Beside, listener: &listener };
+    let applier = Applier {
+        session: &session,
+        ledger: &ledger,
+        owner: &owner,
+        strategy: Strategy::Beside,
+        listener: &listener,
+    };
     let outcome = Box::pin(applier.apply(&plan, &folder)).await?;
-    context.output.print(&format!("{} adopted, none rebuilt; the files are in {root}\n", counted(adopted as u64, "object")));
+    context.output.print(&format!(
+        "{} adopted, none rebuilt; the files are in {root}\n",
+        counted(adopted as u64, "object")
+    ));
     if !rest.is_empty() {
         context.output.print(&format!("not as its file says, and left for views plan:\n{}", rest.concat()));
     }
@@ -98,7 +106,8 @@ fn without_file(found: Vec<Facts>, folder: &Folder, names: &[TableName]) -> Resu
     let has_file: BTreeSet<_> = folder.definitions().map(|(_, object)| object.name.clone()).collect();
     // A file without a schema may be any of them; the plan says which.
     let is_held = |facts: &Facts| {
-        has_file.contains(&facts.name) || has_file.contains(&TableName { schema: None, table: facts.name.table.clone() })
+        has_file.contains(&facts.name)
+            || has_file.contains(&TableName { schema: None, table: facts.name.table.clone() })
     };
     let is_named = |facts: &Facts| names.is_empty() || names.contains(&facts.name);
     Ok(found.into_iter().filter(|facts| !is_held(facts) && is_named(facts)).collect())

@@ -71,7 +71,12 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8
     })
 }
 
-async fn work(context: &Context, project: &Project, asked: &Asked, strategy: Strategy) -> Result<(Plan, Outcome)> {
+async fn work(
+    context: &Context,
+    project: &Project,
+    asked: &Asked,
+    strategy: Strategy,
+) -> Result<(Plan, Outcome)> {
     let (mut folder, files) = place::folder(project);
     place::refuse_findings(&folder)?;
     let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views apply").await?;
@@ -79,7 +84,8 @@ async fn work(context: &Context, project: &Project, asked: &Asked, strategy: Str
     apply::lock(&session, &ledger).await?;
     let output = context.output.clone();
     let listener = move |said: Said| say(&output, &said);
-    let applier = Applier { session: &session, ledger: &ledger, owner: &owner, strategy, listener: &listener };
+    let applier =
+        Applier { session: &session, ledger: &ledger, owner: &owner, strategy, listener: &listener };
     applier.clean().await?;
     let plan = survey::plan(&session, Some(&ledger), &mut folder, asked).await?;
     plan::show(context, &plan, (&session.server().name, &files));
@@ -100,7 +106,9 @@ pub(super) fn say(output: &Output, said: &Said) {
     output.notice(&match said {
         Said::Started { name, what } => format!("{name}: {what}"),
         Said::Waiting { name, next_try } => format!("{name}: readers hold it; try {next_try} comes"),
-        Said::Done { name, class, elapsed } => format!("{name}: {} done, {}", class.word(), duration(*elapsed)),
+        Said::Done { name, class, elapsed } => {
+            format!("{name}: {} done, {}", class.word(), duration(*elapsed))
+        }
         Said::Failed { name, error } => format!("{name}: failed: {error}"),
         Said::Cleaned { what } => format!("{what}: left by an apply that was interrupted, removed"),
     });
@@ -108,20 +116,30 @@ pub(super) fn say(output: &Output, said: &Said) {
 
 fn object(said: &Said) -> serde_json::Value {
     match said {
-        Said::Started { name, what } => json!({ "event": "view_started", "view": name.to_string(), "what": what }),
-        Said::Waiting { name, next_try } => json!({ "event": "view_waiting", "view": name.to_string(), "next_try": next_try }),
+        Said::Started { name, what } => {
+            json!({ "event": "view_started", "view": name.to_string(), "what": what })
+        }
+        Said::Waiting { name, next_try } => {
+            json!({ "event": "view_waiting", "view": name.to_string(), "next_try": next_try })
+        }
         Said::Done { name, class, elapsed } => {
             let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
             json!({ "event": "view_applied", "view": name.to_string(), "class": class.word(), "elapsed_ms": elapsed_ms })
         }
-        Said::Failed { name, error } => json!({ "event": "view_failed", "view": name.to_string(), "error": error }),
+        Said::Failed { name, error } => {
+            json!({ "event": "view_failed", "view": name.to_string(), "error": error })
+        }
         Said::Cleaned { what } => json!({ "event": "view_cleaned", "schema": what }),
     }
 }
 
 fn finish(output: &Output, plan: &Plan, outcome: &Outcome) {
     if output.format == Format::Json {
-        let failed: Vec<_> = outcome.failed.iter().map(|(name, error)| json!({ "view": name.to_string(), "error": error })).collect();
+        let failed: Vec<_> = outcome
+            .failed
+            .iter()
+            .map(|(name, error)| json!({ "view": name.to_string(), "error": error }))
+            .collect();
         let waiting = plan.of(|class| class.needs_a_person()).count();
         output.print(&format!("{}\n", json!({ "event": "views_applied", "applied": outcome.done.len(), "failed": failed, "waiting": waiting })));
         return;

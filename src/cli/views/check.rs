@@ -65,10 +65,13 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> anyhow::Result<u8
     match context.output.format {
         Format::Text => {
             context.output.print(&checklist::text(&lines, context.output.width(), context.output.out));
-            let verdict = if wrong == 0 { "nothing is wrong".to_owned() } else { counted(wrong as u64, "finding") };
+            let verdict =
+                if wrong == 0 { "nothing is wrong".to_owned() } else { counted(wrong as u64, "finding") };
             context.output.print(&format!("\n{verdict}\n"));
         }
-        Format::Json => lines.iter().for_each(|line| context.output.print(&format!("{}\n", checklist::json(line)))),
+        Format::Json => {
+            lines.iter().for_each(|line| context.output.print(&format!("{}\n", checklist::json(line))))
+        }
     }
     Ok(if wrong == 0 { exit::DONE } else { exit::CONFIGURATION })
 }
@@ -86,7 +89,14 @@ fn offline(folder: &Folder, root: &str) -> Vec<Line> {
         lines.push(Line::new(level, remark.path, remark.message));
     }
     if folder.findings.is_empty() {
-        lines.insert(0, Line::new(Level::Ok, "files", format!("{} in {root}", counted(folder.files.len() as u64, "file"))));
+        lines.insert(
+            0,
+            Line::new(
+                Level::Ok,
+                "files",
+                format!("{} in {root}", counted(folder.files.len() as u64, "file")),
+            ),
+        );
     }
     lines
 }
@@ -106,18 +116,26 @@ async fn online(project: &Project, folder: &mut Folder, lines: &mut Vec<Line>) -
     if let Some(ledger) = &ledger {
         for schema in apply::leftovers(&session, ledger).await? {
             let message = format!("schema {schema} was left by an apply that was interrupted");
-            lines.push(Line::new(Level::Note, "database", message).with_hint("the next views apply removes it"));
+            lines.push(
+                Line::new(Level::Note, "database", message).with_hint("the next views apply removes it"),
+            );
         }
     }
     for row in session.query("looking for functions that need a path", PATH_FUNCTIONS, &[]).await? {
         let (view, function): (String, String) = (row.get(0), row.get(1));
-        let message = format!("reads through {function}, which has no search_path of its own: from PostgreSQL 17 on a refresh may not find what it names");
+        let message = format!(
+            "reads through {function}, which has no search_path of its own: from PostgreSQL 17 on a refresh may not find what it names"
+        );
         let hint = format!("alter function {function} set search_path = ...");
         lines.push(Line::new(Level::Note, view, message).with_hint(hint));
     }
     for row in session.query("looking for rights of owners", UNREADABLE, &[]).await? {
         let (view, owner, table): (String, String, String) = (row.get(0), row.get(1), row.get(2));
-        let line = Line::new(Level::Finding, view, format!("its owner {owner}, as whom it is refreshed, may not read {table}"));
+        let line = Line::new(
+            Level::Finding,
+            view,
+            format!("its owner {owner}, as whom it is refreshed, may not read {table}"),
+        );
         lines.push(line.with_hint(format!("grant select on {table} to {owner};")));
     }
     Ok(())

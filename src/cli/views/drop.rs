@@ -61,8 +61,13 @@ async fn work(context: &Context, project: &Project, args: &DropArgs) -> Result<(
     let owner = verb::owner();
     let output = context.output.clone();
     let listener = move |said| verb::say(&output, &said);
-    let applier =
-        Applier { session: &session, ledger: &ledger, owner: &owner, strategy: Strategy::Beside, listener: &listener };
+    let applier = Applier {
+        session: &session,
+        ledger: &ledger,
+        owner: &owner,
+        strategy: Strategy::Beside,
+        listener: &listener,
+    };
     applier.drop_all(&steps).await?;
     for step in &steps {
         context.output.print(&format!("{}  dropped; what it was is in pgtide.view_history\n", step.name));
@@ -71,7 +76,8 @@ async fn work(context: &Context, project: &Project, args: &DropArgs) -> Result<(
 }
 
 async fn forget(session: &Session, ledger: &Ledger, name: &TableName) -> Result<()> {
-    let found = ledger.view_objects(session).await?.into_iter().find(|object| object.name == name.to_string());
+    let found =
+        ledger.view_objects(session).await?.into_iter().find(|object| object.name == name.to_string());
     let Some(object) = found else {
         return Err(Error::new(ErrorKind::Usage, format!("{name} did not come from a file"))
             .with_hint("pgtide views plan lists what did; names are written with their schema"));
@@ -98,9 +104,12 @@ async fn forget(session: &Session, ledger: &Ledger, name: &TableName) -> Result<
 /// A view whose file is still there comes back with the next apply.
 fn warn_of_files(context: &Context, project: &Project, steps: &[Step]) {
     let (folder, root) = place::folder(project);
-    let dropped: BTreeSet<_> = steps.iter().filter(|step| step.class == Class::Drop).map(|step| &step.name).collect();
+    let dropped: BTreeSet<_> =
+        steps.iter().filter(|step| step.class == Class::Drop).map(|step| &step.name).collect();
     for (file, object) in folder.definitions().filter(|(_, object)| dropped.contains(&object.name)) {
         let (path, name) = (&file.path, &object.name);
-        context.output.notice(&format!("{root}{path} still creates {name}: remove it, or the next apply brings it back"));
+        context.output.notice(&format!(
+            "{root}{path} still creates {name}: remove it, or the next apply brings it back"
+        ));
     }
 }

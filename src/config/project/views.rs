@@ -32,7 +32,11 @@ pub(super) fn files(views: &Table, shown: &str, findings: &mut Vec<Finding>) -> 
 }
 
 /// Reads `[views.placeholders]`: what `${name}` stands for in files.
-pub(super) fn placeholders(views: &Table, shown: &str, findings: &mut Vec<Finding>) -> BTreeMap<String, String> {
+pub(super) fn placeholders(
+    views: &Table,
+    shown: &str,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, String> {
     let Some((place, item)) = views.entries.get("placeholders") else { return BTreeMap::new() };
     let Value::Table(table) = &item.value else {
         let message = format!("is {}, not a table: write [views.placeholders]", item.value.kind());

@@ -6,9 +6,9 @@ use super::super::catalog::Catalog;
 use super::super::diff::Step;
 use super::super::facts::{self, Facts};
 use super::super::files::{Definition, Folder};
+use super::super::options::{AfterRefresh, ViewOptions, ViewRules};
 use super::super::scratch::Scratch;
 use super::super::statement::{Aspect, ObjectKind};
-use super::super::options::{AfterRefresh, ViewOptions, ViewRules};
 use super::super::trial;
 use super::{Applier, Building, Said, Strategy, dressing, mark};
 use crate::error::{Error, ErrorKind, Result};
@@ -38,7 +38,13 @@ where a.defaclobjtype = 'r' and (a.defaclnamespace = 0 or n.nspname = $1) and x.
 
 impl Applier<'_> {
     /// Builds all of a unit that is to be built.
-    pub(super) async fn build(&self, steps: &[&Step], folder: &Folder, scratch: &Scratch, path: &str) -> Result<Vec<Built>> {
+    pub(super) async fn build(
+        &self,
+        steps: &[&Step],
+        folder: &Folder,
+        scratch: &Scratch,
+        path: &str,
+    ) -> Result<Vec<Built>> {
         let built: Vec<&&Step> = steps.iter().filter(|step| step.class.is_built()).collect();
         if built.is_empty() {
             return Ok(Vec::new());
@@ -56,9 +62,18 @@ impl Applier<'_> {
     /// An owner that is not this role has to be able to own something in the schema, and to refresh it.
     async fn admit_owners(&self, built: &[&&Step], scratch: &Scratch) -> Result<()> {
         let me = &self.session.server().role;
-        for owner in built.iter().filter_map(|step| step.want.as_ref()).map(|want| &want.owner).filter(|owner| *owner != me) {
+        for owner in built
+            .iter()
+            .filter_map(|step| step.want.as_ref())
+            .map(|want| &want.owner)
+            .filter(|owner| *owner != me)
+        {
             for (schema, _) in scratch.schemas() {
-                let sql = format!("grant usage, create on schema {} to {}", ident::quote(schema), ident::quote(owner));
+                let sql = format!(
+                    "grant usage, create on schema {} to {}",
+                    ident::quote(schema),
+                    ident::quote(owner)
+                );
                 self.session.batch("letting the owner build", &sql).await?;
             }
         }
@@ -80,7 +95,8 @@ impl Applier<'_> {
             self.session.batch(&doing, &statement).await?;
             sql.push(statement);
         }
-        let is_filled = object.with_data || step.live.as_ref().is_some_and(|live| live.is_populated && live.kind == ObjectKind::Matview);
+        let is_filled = object.with_data
+            || step.live.as_ref().is_some_and(|live| live.is_populated && live.kind == ObjectKind::Matview);
         let mut filled = None;
         if object.kind == ObjectKind::Matview && is_filled {
             let started_at = Utc::now();
@@ -150,10 +166,12 @@ impl Applier<'_> {
     /// `search_path` of the files' statements while a unit is built.
     pub(super) async fn file_path(&self, scratch: &Scratch) -> Result<String> {
         let doing = "reading the role's search path";
-        let before = if self.strategy == Strategy::InTransaction { "savepoint path" } else { "begin read only" };
+        let before =
+            if self.strategy == Strategy::InTransaction { "savepoint path" } else { "begin read only" };
         self.session.batch(doing, &format!("{before}; set local search_path to default")).await?;
         let own = trial::role_path(self.session).await;
-        let after = if self.strategy == Strategy::InTransaction { "rollback to savepoint path" } else { "rollback" };
+        let after =
+            if self.strategy == Strategy::InTransaction { "rollback to savepoint path" } else { "rollback" };
         self.session.batch(doing, after).await?;
         Ok(scratch.search_path(&own?))
     }
@@ -169,7 +187,10 @@ fn at(want: &Facts, step: &Step, scratch: &Scratch) -> Facts {
     })
 }
 
-pub(super) fn definition<'f>(step: &Step, folder: &'f Folder) -> Result<(&'f super::ViewFile, &'f Definition)> {
+pub(super) fn definition<'f>(
+    step: &Step,
+    folder: &'f Folder,
+) -> Result<(&'f super::ViewFile, &'f Definition)> {
     let missing = || Error::new(ErrorKind::Internal, format!("{} has no file", step.name));
     folder.definitions().find(|(_, object)| object.name == step.name).ok_or_else(missing)
 }

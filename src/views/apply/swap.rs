@@ -23,7 +23,8 @@ impl Applier<'_> {
     /// Builds and swaps one unit.
     pub(super) async fn unit(&self, number: usize, steps: &[&Step], folder: &Folder) -> Result<()> {
         let started = Instant::now();
-        let members = steps.iter().filter(|step| step.class.is_built()).map(|step| step.name.clone()).collect();
+        let members =
+            steps.iter().filter(|step| step.class.is_built()).map(|step| step.name.clone()).collect();
         let scratch = Scratch::new(&prefix(self.ledger, number), members);
         if self.strategy == Strategy::InTransaction {
             self.begin("applying views in one transaction").await?;
@@ -33,7 +34,13 @@ impl Applier<'_> {
         self.unit_inside(steps, folder, &scratch, started).await
     }
 
-    async fn unit_inside(&self, steps: &[&Step], folder: &Folder, scratch: &Scratch, started: Instant) -> Result<()> {
+    async fn unit_inside(
+        &self,
+        steps: &[&Step],
+        folder: &Folder,
+        scratch: &Scratch,
+        started: Instant,
+    ) -> Result<()> {
         let path = self.file_path(scratch).await?;
         let built = self.build(steps, folder, scratch, &path).await?;
         let is_inside = self.strategy == Strategy::InTransaction;
@@ -87,7 +94,11 @@ impl Applier<'_> {
             sql.push((one.name.clone(), [one.sql.clone(), statements].concat()));
         }
         for step in steps {
-            let text = sql.iter().find(|(name, _)| *name == step.name).map(|(_, sql)| sql.join(";\n")).unwrap_or_default();
+            let text = sql
+                .iter()
+                .find(|(name, _)| *name == step.name)
+                .map(|(_, sql)| sql.join(";\n"))
+                .unwrap_or_default();
             let new = built.iter().find(|one| one.name == step.name).map(|one| one.oid);
             let Some(oid) = new.or(step.live.as_ref().map(|live| live.oid)) else { continue };
             self.record(step, folder, oid, &text, started).await?;
@@ -97,7 +108,9 @@ impl Applier<'_> {
             self.record_fill(one, step.copied(), built).await?;
         }
         for (schema, _) in scratch.schemas().filter(|_| !built.is_empty()) {
-            self.session.batch("removing the schema beside", &format!("drop schema {}", ident::quote(schema))).await?;
+            self.session
+                .batch("removing the schema beside", &format!("drop schema {}", ident::quote(schema)))
+                .await?;
         }
         Ok(())
     }
@@ -115,8 +128,10 @@ impl Applier<'_> {
             sources.between = now.between;
         }
         let records = self.ledger.view_records(self.session).await?;
-        let below = records.iter().filter(|record| sources.relations.iter().any(|source| source.oid == record.oid));
-        let data_as_of = below.filter_map(|record| record.data_as_of).min().map_or(sources.at, |at| at.min(sources.at));
+        let below =
+            records.iter().filter(|record| sources.relations.iter().any(|source| source.oid == record.oid));
+        let data_as_of =
+            below.filter_map(|record| record.data_as_of).min().map_or(sources.at, |at| at.min(sources.at));
         let sql = "select case when c.reltuples >= 0 then c.reltuples::pg_catalog.int8 end from pg_catalog.pg_class c where c.oid = $1";
         let rows: Option<i64> = self.session.query_one("counting a new view", sql, &[&one.oid]).await?.get(0);
         let live = step.live.as_ref().map(|live| live.oid);
@@ -147,24 +162,41 @@ impl Applier<'_> {
             let same_kind = |one: &&facts::Named| one.name == step.name && one.kind == step.kind.sql();
             let is_same = match oid {
                 Some(oid) => is_there(&oid),
-                None => step.class == Class::New && (step.kind == super::super::statement::ObjectKind::Function || !found.iter().any(|one| same_kind(&one))),
+                None => {
+                    step.class == Class::New
+                        && (step.kind == super::super::statement::ObjectKind::Function
+                            || !found.iter().any(|one| same_kind(&one)))
+                }
             };
             if !is_same {
                 let what = format!("{} was changed by somebody else since the plan", step.name);
-                return Err(Error::new(ErrorKind::Server, what).with_hint("the same command again plans anew"));
+                return Err(
+                    Error::new(ErrorKind::Server, what).with_hint("the same command again plans anew")
+                );
             }
         }
         Ok(())
     }
 
     /// Replaces a live view or function, which keeps its OID and what stands on it.
-    async fn in_place(&self, step: &Step, folder: &Folder, scratch: &Scratch, path: &str) -> Result<Vec<String>> {
+    async fn in_place(
+        &self,
+        step: &Step,
+        folder: &Folder,
+        scratch: &Scratch,
+        path: &str,
+    ) -> Result<Vec<String>> {
         let (_, object) = definition(step, folder)?;
         let Some(live) = &step.live else { return Ok(Vec::new()) };
         (self.listener)(Said::Started { name: step.name.clone(), what: "replacing in place" });
         let doing = format!("replacing {} in place", step.name);
         let mut sql = vec![scratch.create(object)];
-        self.session.batch(&doing, &format!("set local search_path to {path}; set local check_function_bodies to off")).await?;
+        self.session
+            .batch(
+                &doing,
+                &format!("set local search_path to {path}; set local check_function_bodies to off"),
+            )
+            .await?;
         self.session.batch(&doing, &sql[0]).await?;
         self.session.batch(&doing, "set local search_path to ''").await?;
         let facts = facts::read(self.session, &[live.oid]).await?;
@@ -178,7 +210,8 @@ impl Applier<'_> {
     }
 
     async fn drop_old(&self, steps: &[&Step]) -> Result<()> {
-        let old: Vec<&&Step> = steps.iter().filter(|step| step.class.is_built() && step.live.is_some()).collect();
+        let old: Vec<&&Step> =
+            steps.iter().filter(|step| step.class.is_built() && step.live.is_some()).collect();
         let names: BTreeSet<_> = old.iter().map(|step| step.name.clone()).collect();
         let mut reads = Reads::new();
         let oid = |step: &Step| step.live.as_ref().map_or(0, |live| live.oid);
@@ -190,7 +223,10 @@ impl Applier<'_> {
             }
         }
         for name in order::sorted(&names, &reads).iter().rev() {
-            let Some(live) = old.iter().find(|step| step.name == *name).and_then(|step| step.live.as_ref()) else { continue };
+            let Some(live) = old.iter().find(|step| step.name == *name).and_then(|step| step.live.as_ref())
+            else {
+                continue;
+            };
             let sql = format!("drop {}", alter::target(live));
             self.session.batch(&format!("dropping the old {name}"), &sql).await?;
         }
@@ -208,8 +244,16 @@ fn home(one: &Built, steps: &[&Step], scratch: &Scratch) -> Vec<String> {
         super::super::statement::ObjectKind::Function => format!("({})", want.arguments),
         _ => String::new(),
     };
-    let mut sql = vec![format!("alter {} {}{arguments} set schema {schema}", step.kind.sql(), ident::quote_table(&there))];
+    let mut sql = vec![format!(
+        "alter {} {}{arguments} set schema {schema}",
+        step.kind.sql(),
+        ident::quote_table(&there)
+    )];
     let beside = ident::quote(there.schema.as_deref().unwrap_or_default());
-    sql.extend(want.statistics.keys().map(|name| format!("alter statistics {beside}.{} set schema {schema}", ident::quote(name))));
+    sql.extend(
+        want.statistics
+            .keys()
+            .map(|name| format!("alter statistics {beside}.{} set schema {schema}", ident::quote(name))),
+    );
     sql
 }

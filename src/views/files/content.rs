@@ -41,9 +41,13 @@ impl Collected {
         let mut found = Self::default();
         for statement in &script.statements {
             match meaning(statement) {
-                Meaning::Create { kind, name, tokens } => found.create(kind, name, tokens, statement, findings),
+                Meaning::Create { kind, name, tokens } => {
+                    found.create(kind, name, tokens, statement, findings)
+                }
                 Meaning::Drop { kind, names } if found.object.is_none() => {
-                    found.dropped.extend(kind.into_iter().flat_map(|kind| names.iter().map(move |name| (kind, name.clone()))));
+                    found.dropped.extend(
+                        kind.into_iter().flat_map(|kind| names.iter().map(move |name| (kind, name.clone()))),
+                    );
                 }
                 Meaning::About { aspect, target } => found.parts.push((aspect, target, statement.clone())),
                 Meaning::Needless => {}
@@ -62,15 +66,18 @@ impl Collected {
         findings: &mut Findings,
     ) {
         if let Some(first) = &self.object {
-            let message = format!("creates {name}, and line {} creates {}: one object a file", first.line, first.name);
+            let message =
+                format!("creates {name}, and line {} creates {}: one object a file", first.line, first.name);
             findings.push((statement.line, message));
             return;
         }
         let (create, with_data) = without_data(statement);
         let is_plain = |at: &usize| !create.is(*at, "with");
-        let end = (name_tokens.1..create.tokens.len()).find(|at| create.is(*at, "as")).unwrap_or(name_tokens.1);
+        let end =
+            (name_tokens.1..create.tokens.len()).find(|at| create.is(*at, "as")).unwrap_or(name_tokens.1);
         let has_settings = kind != ObjectKind::Function
-            && (!(name_tokens.1..end).all(|at| is_plain(&at)) || create.text.to_lowercase().ends_with("check option"));
+            && (!(name_tokens.1..end).all(|at| is_plain(&at))
+                || create.text.to_lowercase().ends_with("check option"));
         let aspects = if has_settings { vec![Aspect::Settings] } else { Vec::new() };
         let line = statement.line;
         self.object =
@@ -90,7 +97,10 @@ impl Collected {
         for (aspect, target, statement) in self.parts {
             if target.as_ref().is_some_and(|target| !is_same(target, &object.name)) {
                 let other = target.map(|name| name.to_string()).unwrap_or_default();
-                findings.push((statement.line, format!("is about {other}, and the file is {}'s: one object a file", object.name)));
+                findings.push((
+                    statement.line,
+                    format!("is about {other}, and the file is {}'s: one object a file", object.name),
+                ));
             }
             if !object.aspects.contains(&aspect) {
                 object.aspects.push(aspect);
@@ -108,12 +118,17 @@ fn is_same(one: &TableName, other: &TableName) -> bool {
 }
 
 fn refusal(statement: &Statement) -> String {
-    let start: String = statement.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_CHARS).collect();
+    let start: String =
+        statement.text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(SHOWN_CHARS).collect();
     let what = match statement.word(0).to_ascii_lowercase().as_str() {
-        "select" | "with" | "table" | "values" => "is a query: write `create view NAME as` or `create materialized view NAME as` before it",
+        "select" | "with" | "table" | "values" => {
+            "is a query: write `create view NAME as` or `create materialized view NAME as` before it"
+        }
         "set" => "has no place here: write names with their schema",
         "drop" => "comes after what it would drop: `pgtide views drop` drops",
-        _ => "has no place here: a file holds one view or function, its indexes, comments, grants, settings and statistics",
+        _ => {
+            "has no place here: a file holds one view or function, its indexes, comments, grants, settings and statistics"
+        }
     };
     format!("`{start}` {what}")
 }
@@ -122,7 +137,8 @@ fn refusal(statement: &Statement) -> String {
 fn without_data(statement: &Statement) -> (Statement, bool) {
     let count = statement.tokens.len();
     let ends_with = |words: &[&str]| {
-        count > words.len() && words.iter().enumerate().all(|(n, word)| statement.is(count - words.len() + n, word))
+        count > words.len()
+            && words.iter().enumerate().all(|(n, word)| statement.is(count - words.len() + n, word))
     };
     let (cut, with_data) = match () {
         () if ends_with(&["with", "no", "data"]) => (3, false),

@@ -166,7 +166,8 @@ fn members(outlook: &Outlook, scope: &Scope) -> Result<BTreeSet<u32>> {
 /// # Errors
 /// `Config`, with the names that would be right.
 pub fn only(graph: &Graph, found: &BTreeSet<u32>, names: &[TableName]) -> Result<BTreeSet<u32>> {
-    let one = |name: &TableName| graph.find(name).iter().map(|node| node.oid()).find(|oid| found.contains(oid));
+    let one =
+        |name: &TableName| graph.find(name).iter().map(|node| node.oid()).find(|oid| found.contains(oid));
     let missing: Vec<_> = names.iter().filter(|name| one(name).is_none()).map(ToString::to_string).collect();
     if missing.is_empty() {
         return Ok(names.iter().filter_map(one).collect());
