@@ -82,9 +82,14 @@ fn every_link_leads_somewhere() {
 #[test]
 fn every_table_and_column_of_the_ledger_is_documented_with_its_type() {
     let page = page("docs/ledger.md");
-    let schema = ["src/ledger/schema.sql", "src/ledger/meta.sql", "src/ledger/views_refresh.sql", "src/ledger/views_files.sql"]
-        .map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap())
-        .concat();
+    let schema = [
+        "src/ledger/schema.sql",
+        "src/ledger/meta.sql",
+        "src/ledger/views_refresh.sql",
+        "src/ledger/views_files.sql",
+    ]
+    .map(|file| fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap())
+    .concat();
     let mut columns = 0;
     for table in schema.split("create table pgtide.").skip(1) {
         let (name, rest) = table.split_once(" (").unwrap();

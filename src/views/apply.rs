@@ -9,6 +9,8 @@
 //! was built beside is removed, at the latest by the next apply. The same command again is always right.
 
 mod build;
+mod drops;
+mod in_place;
 mod leftover;
 mod swap;
 
@@ -150,7 +152,7 @@ impl Applier<'_> {
             if result.is_err() && !self.session.is_closed() {
                 self.abandon(number).await?;
             }
-            self.settle(&steps, folder, result, started, &mut outcome, &mut stopped).await?;
+            self.settle(&steps, result, started, (&mut outcome, &mut stopped)).await?;
         }
         self.drops(plan, &mut outcome).await?;
         Ok(outcome)
@@ -168,36 +170,13 @@ impl Applier<'_> {
         reads.into_iter().find(|name| stopped.contains(*name)).cloned()
     }
 
-    /// What needs nothing built: records, alterations in place, indexes.
-    async fn cheap(&self, plan: &Plan, folder: &Folder, outcome: &mut Outcome) -> Result<()> {
-        for step in &plan.steps {
-            let started = Instant::now();
-            let result = match step.class {
-                Class::Touched | Class::Accept => self.record_alone(step, folder, started).await,
-                Class::Properties => self.properties(step, folder, started).await,
-                Class::Indexes => self.indexes(step, folder, started).await,
-                Class::Failed => {
-                    let event = self.event(step, None, &step.cause, started);
-                    self.record_failure(step, &event, (step.sqlstate.as_deref(), &step.cause)).await?;
-                    continue;
-                }
-                _ => continue,
-            };
-            let mut stopped = BTreeSet::new();
-            Box::pin(self.settle(&[step], folder, result, started, outcome, &mut stopped)).await?;
-        }
-        Ok(())
-    }
-
     /// Tells how a step ended, and keeps a failure.
     async fn settle(
         &self,
         steps: &[&Step],
-        _folder: &Folder,
         result: Result<()>,
         started: Instant,
-        outcome: &mut Outcome,
-        stopped: &mut BTreeSet<TableName>,
+        (outcome, stopped): (&mut Outcome, &mut BTreeSet<TableName>),
     ) -> Result<()> {
         let Err(error) = result else {
             for step in steps {
@@ -242,128 +221,12 @@ impl Applier<'_> {
         self.ledger.record_view_event(self.session, self.owner, &event).await
     }
 
-    /// Records a view as it is, with the file as it is.
-    async fn record_alone(&self, step: &Step, folder: &Folder, started: Instant) -> Result<()> {
-        let Some(live) = &step.live else { return Ok(()) };
-        self.begin(&format!("recording {}", step.name)).await?;
-        let result = self.record(step, folder, live.oid, "", started).await;
-        self.end(result).await
-    }
-
-    async fn properties(&self, step: &Step, folder: &Folder, started: Instant) -> Result<()> {
-        let Some(live) = &step.live else { return Ok(()) };
-        let sql: Vec<String> = step.changes.iter().flat_map(|change| change.sql.clone()).collect();
-        let doing = format!("altering {}", step.name);
-        for next_try in 2.. {
-            self.begin(&doing).await?;
-            let work = async {
-                for statement in &sql {
-                    self.session.batch(&doing, statement).await?;
-                }
-                self.record(step, folder, live.oid, &sql.join(";\n"), started).await
-            };
-            let result = work.await;
-            match self.end(result).await {
-                Err(error) if error.kind() == ErrorKind::Contention && next_try <= TRIES => {
-                    self.wait(step, next_try).await
-                }
-                result => return result,
-            }
-        }
-        Ok(())
-    }
-
-    /// Indexes one by one, outside of transactions: new ones first, then the surplus.
-    async fn indexes(&self, step: &Step, folder: &Folder, started: Instant) -> Result<()> {
-        let Some(live) = &step.live else { return Ok(()) };
-        (self.listener)(Said::Started { name: step.name.clone(), what: "making indexes" });
-        let doing = format!("making indexes of {}", step.name);
-        // A wait for old snapshots is no wait for a lock that blocks anybody.
-        self.session.batch(&doing, "set lock_timeout = 0").await?;
-        let mut sql = Vec::new();
-        for statement in step.changes.iter().flat_map(|change| &change.sql) {
-            self.session.batch(&doing, statement).await?;
-            sql.push(statement.clone());
-        }
-        self.begin(&doing).await?;
-        let result = self.record(step, folder, live.oid, &sql.join(";\n"), started).await;
-        self.end(result).await
-    }
-
-    /// Drops, what stands on others first.
-    async fn drops(&self, plan: &Plan, outcome: &mut Outcome) -> Result<()> {
-        let mut left: Vec<&Step> = plan.of(|class| class == Class::Drop).collect();
-        loop {
-            let before = left.len();
-            let mut stuck = Vec::new();
-            for step in left {
-                match self.drop_all(std::slice::from_ref(step)).await {
-                    Ok(()) => {
-                        outcome.done.push((step.name.clone(), Class::Drop));
-                        (self.listener)(Said::Done {
-                            name: step.name.clone(),
-                            class: Class::Drop,
-                            elapsed: Duration::ZERO,
-                        });
-                    }
-                    Err(error) if self.session.is_closed() => return Err(error),
-                    Err(error) => stuck.push((step, error)),
-                }
-            }
-            if stuck.len() == before || stuck.is_empty() {
-                for (step, error) in stuck {
-                    outcome.failed.push((step.name.clone(), error.chain()));
-                    (self.listener)(Said::Failed { name: step.name.clone(), error: error.chain() });
-                }
-                return Ok(());
-            }
-            left = stuck.into_iter().map(|(step, _)| step).collect();
-        }
-    }
-
-    /// Drops objects in this order in one transaction, never with CASCADE, and keeps what they were.
-    ///
-    /// # Errors
-    /// The server's: something stands on one of them; then all are still there.
-    pub async fn drop_all(&self, steps: &[Step]) -> Result<()> {
-        for next_try in 2.. {
-            self.begin("dropping views").await?;
-            let work = async {
-                for step in steps {
-                    self.drop_inside(step).await?;
-                }
-                Ok(())
-            };
-            let result = work.await;
-            match (self.end(result).await, steps.first()) {
-                (Err(error), Some(step)) if error.kind() == ErrorKind::Contention && next_try <= TRIES => {
-                    self.wait(step, next_try).await;
-                }
-                (result, _) => return result,
-            }
-        }
-        Ok(())
-    }
-
-    async fn drop_inside(&self, step: &Step) -> Result<()> {
-        let started = Instant::now();
-        let mut sql = String::new();
-        if let Some(live) = &step.live {
-            sql = format!("drop {}", alter::target(live));
-            self.session.batch(&format!("dropping {}", step.name), &sql).await?;
-        }
-        self.ledger.forget_view_object(self.session, &step.name.to_string()).await?;
-        let event = self.event(step, None, &sql, started);
-        self.ledger.record_view_event(self.session, self.owner, &event).await
-    }
-
     /// Records an object as applied, in the open transaction; what is recorded is what the catalog has.
     async fn record(
         &self,
         step: &Step,
         folder: &Folder,
-        oid: u32,
-        sql: &str,
+        (oid, sql): (u32, &str),
         started: Instant,
     ) -> Result<()> {
         let facts = facts::read(self.session, &[oid]).await?;

@@ -101,7 +101,7 @@ impl Applier<'_> {
         if object.kind == ObjectKind::Matview && is_filled {
             let started_at = Utc::now();
             filled = self.sources(now.oid).await?.map(|sources| (sources, started_at));
-            self.fill(&doing, &now.name, &file.options).await?;
+            self.fill(&doing, &now.name, &file.options, path).await?;
         }
         Ok(Built { name: step.name.clone(), oid: now.oid, sql, filled })
     }
@@ -141,17 +141,20 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn fill(&self, doing: &str, name: &TableName, options: &ViewOptions) -> Result<()> {
+    async fn fill(&self, doing: &str, name: &TableName, options: &ViewOptions, path: &str) -> Result<()> {
         let (quoted, is_inside) = (ident::quote_table(name), self.strategy == Strategy::InTransaction);
         let timeout = options.statement_timeout.map_or(0, |limit| limit.as_millis());
-        let mut settings = format!("set statement_timeout = {timeout}");
+        // Functions of text may look names up as the role does; from Postgres 17 on the server forbids it.
+        let mut settings = format!("set statement_timeout = {timeout}; set search_path to {path}");
         if let Some(bytes) = options.work_mem_bytes {
             settings.push_str(&format!("; set work_mem = '{}kB'", bytes / 1024));
         }
         self.session.batch(doing, &settings).await?;
         let filled = self.session.batch(doing, &format!("refresh materialized view {quoted}")).await;
         if filled.is_ok() || !is_inside {
-            self.session.batch(doing, "set statement_timeout = 0; reset work_mem").await?;
+            self.session
+                .batch(doing, "set statement_timeout = 0; set search_path to ''; reset work_mem")
+                .await?;
         }
         filled?;
         // Without it a new view has neither statistics nor a visibility map.

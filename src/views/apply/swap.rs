@@ -50,7 +50,7 @@ impl Applier<'_> {
             } else {
                 self.begin("swapping views").await?;
             }
-            let result = self.swap(steps, folder, (scratch, &path), &built, started).await;
+            let result = self.swap(steps, folder, (scratch, &path, &built), started).await;
             let result = match (is_inside, result) {
                 (false, result) => self.end(result).await,
                 (true, Err(error)) if error.kind() == ErrorKind::Contention => {
@@ -76,8 +76,7 @@ impl Applier<'_> {
         &self,
         steps: &[&Step],
         folder: &Folder,
-        (scratch, path): (&Scratch, &str),
-        built: &[Built],
+        (scratch, path, built): (&Scratch, &str, &[Built]),
         started: Instant,
     ) -> Result<()> {
         self.require_as_planned(steps).await?;
@@ -101,7 +100,7 @@ impl Applier<'_> {
                 .unwrap_or_default();
             let new = built.iter().find(|one| one.name == step.name).map(|one| one.oid);
             let Some(oid) = new.or(step.live.as_ref().map(|live| live.oid)) else { continue };
-            self.record(step, folder, oid, &text, started).await?;
+            self.record(step, folder, (oid, &text), started).await?;
         }
         for one in built {
             let step = steps.iter().find(|step| step.name == one.name);

@@ -42,7 +42,7 @@ impl Collected {
         for statement in &script.statements {
             match meaning(statement) {
                 Meaning::Create { kind, name, tokens } => {
-                    found.create(kind, name, tokens, statement, findings)
+                    found.create((kind, name, tokens), statement, findings)
                 }
                 Meaning::Drop { kind, names } if found.object.is_none() => {
                     found.dropped.extend(
@@ -59,9 +59,7 @@ impl Collected {
 
     fn create(
         &mut self,
-        kind: ObjectKind,
-        name: TableName,
-        name_tokens: (usize, usize),
+        (kind, name, name_tokens): (ObjectKind, TableName, (usize, usize)),
         statement: &Statement,
         findings: &mut Findings,
     ) {
