@@ -133,14 +133,15 @@ impl Scratch {
         for (schema, home) in self.schemas() {
             let (quoted, text) = (ident::quote(schema), ident::literal(&format!("{comment} {home}")));
             let sql = format!("create schema {quoted}; comment on schema {quoted} is {text}");
-            session.batch(&format!("creating schema {schema}"), &sql).await.map_err(|error| {
-                let (database, role) = ("DATABASE", ident::quote(&session.server().role));
-                match error.sqlstate() {
-                    Some("42501") => error.with_hint(format!(
-                        "views are built in schemas beside; as an administrator: grant create on database {database} to {role};"
-                    )),
-                    _ => error,
+            let made = session.batch(&format!("creating schema {schema}"), &sql).await;
+            made.map_err(|error| match error.sqlstate() {
+                Some("42501") => {
+                    let role = ident::quote(&session.server().role);
+                    error.with_hint(format!(
+                        "views are built in schemas beside; as an administrator: grant create on database ... to {role};"
+                    ))
                 }
+                _ => error,
             })?;
         }
         Ok(())

@@ -10,7 +10,7 @@ use super::files::{Content, Folder};
 use super::statement::ObjectKind;
 use super::trial::{self, Trial};
 use super::units::{self, Edges, Unit};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Ledger, ViewObject};
 use crate::name::TableName;
 use crate::postgres::connect::Session;
@@ -48,17 +48,33 @@ pub struct Asked {
     pub prune: bool,
 }
 
+impl Asked {
+    /// Gives names their schema; refuses those that no file creates.
+    fn checked(mut self, folder: &Folder, schema: &str) -> Result<Self> {
+        for name in self.wishes.accept.iter_mut().chain(&mut self.wishes.revert) {
+            name.schema.get_or_insert_with(|| schema.to_owned());
+            if !folder.definitions().any(|(_, object)| object.name == *name) {
+                let what = format!("--accept and --revert are about views of files, and none creates {name}");
+                return Err(Error::new(ErrorKind::Usage, what).with_hint("pgtide views plan -v lists them"));
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// Makes the plan. Names without a schema get one in `folder`.
 ///
 /// # Errors
-/// The server's.
+/// The server's; `Usage` for a wish about what no file creates.
 pub async fn plan(
     session: &Session,
     ledger: Option<&Ledger>,
     folder: &mut Folder,
     asked: &Asked,
 ) -> Result<Plan> {
-    folder.resolve(&trial::default_schema(session).await?);
+    let schema = trial::default_schema(session).await?;
+    folder.resolve(&schema);
+    let asked = &asked.clone().checked(folder, &schema)?;
     let stored = match ledger {
         Some(ledger) => ledger.view_objects(session).await?,
         None => Vec::new(),
@@ -90,7 +106,7 @@ pub async fn plan(
     }
     steps.extend(gone(folder, &catalog, asked));
     steps.sort_by(|one, other| one.name.cmp(&other.name));
-    let edges = edges(session, &steps, &catalog, &trial).await?;
+    let edges = edges(session, &steps, &trial).await?;
     let units = units::arrange(&mut steps, &edges);
     hold_drops(&mut steps, &edges);
     let build_ms = match ledger {
@@ -196,7 +212,9 @@ fn gone(folder: &Folder, catalog: &Catalog, asked: &Asked) -> Vec<Step> {
         .collect();
     for (name, stored) in &catalog.stored {
         let is_read = wrong.contains(stored.file.as_str());
-        if held.contains(name) || is_read || steps.iter().any(|step| step.name == *name) {
+        // What never could be made is not missed.
+        let is_made = stored.oid != 0;
+        if !is_made || held.contains(name) || is_read || steps.iter().any(|step| step.name == *name) {
             continue;
         }
         let class = if asked.prune { Class::Drop } else { Class::Orphan };
@@ -243,7 +261,7 @@ fn forgotten(name: &TableName, stored: &ViewObject, cause: String, class: Class)
 }
 
 /// Who stands on whom.
-async fn edges(session: &Session, steps: &[Step], catalog: &Catalog, trial: &Trial) -> Result<Edges> {
+async fn edges(session: &Session, steps: &[Step], trial: &Trial) -> Result<Edges> {
     let mut edges = Edges { reads: trial.reads.clone(), ..Edges::default() };
     if steps.iter().all(|step| step.class == Class::Unchanged) {
         return Ok(edges);
@@ -258,7 +276,6 @@ async fn edges(session: &Session, steps: &[Step], catalog: &Catalog, trial: &Tri
             None => edges.unknown.entry((*target).clone()).or_default().push(described),
         }
     }
-    let _ = catalog;
     Ok(edges)
 }
 
