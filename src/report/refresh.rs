@@ -29,7 +29,9 @@ pub(super) fn apply(at_work: &mut Vec<AtWork>, event: &Event, at: Duration) {
     match event {
         Event::ViewStarted { view, mode, estimate, .. } => {
             at_work.retain(|other| other.view != *view);
-            at_work.push(AtWork { view: view.clone(), mode, since: at, estimate: *estimate });
+            // Of a moment there is nothing to estimate.
+            let estimate = estimate.filter(|time| *time >= Duration::from_secs(1));
+            at_work.push(AtWork { view: view.clone(), mode, since: at, estimate });
         }
         Event::ViewRefreshed(ViewRefreshed { view, .. }) | Event::ViewRetrying { view, .. } => {
             at_work.retain(|other| other.view != *view);

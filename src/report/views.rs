@@ -106,7 +106,8 @@ pub fn text(lines: &[Line], columns: usize, palette: Palette) -> String {
     if lines.is_empty() {
         return "no materialized views\n".to_owned();
     }
-    let mut text = if columns >= WIDE { wide(lines, palette) } else { narrow(lines, columns, palette) };
+    let table = if columns >= WIDE { wide(lines, palette) } else { narrow(lines, columns, palette) };
+    let mut text = with_reasons(&table, lines, columns);
     let count = |wanted: &[Freshness]| lines.iter().filter(|line| wanted.contains(&line.freshness)).count();
     let parts = [
         (count(&[Freshness::Fresh]), "fresh"),
@@ -120,6 +121,20 @@ pub fn text(lines: &[Line], columns: usize, palette: Palette) -> String {
     text.push_str(&format!("\n{}\n", parts.join("  ")));
     if lines.iter().any(|line| line.freshness.wants_refresh()) {
         text.push_str("pgtide views refresh\n");
+    }
+    text
+}
+
+/// Puts the reason of each view below its line.
+fn with_reasons(table: &str, lines: &[Line], columns: usize) -> String {
+    let mut rows = table.lines();
+    let mut text = rows.next().map(|heading| format!("{heading}\n")).unwrap_or_default();
+    for (row, line) in rows.zip(lines) {
+        text.push_str(&format!("{row}\n"));
+        if !line.reason.is_empty() {
+            let reason = format!("     {}", escaped(&line.reason));
+            text.push_str(&format!("{}\n", truncate_str(&reason, columns.saturating_sub(1), "..")));
+        }
     }
     text
 }
@@ -141,7 +156,6 @@ fn wide(lines: &[Line], palette: Palette) -> String {
         "dead",
         "next",
         "index",
-        "reason",
     ]);
     for line in lines {
         let (sign, tone) = sign(line.freshness);
@@ -162,19 +176,15 @@ fn wide(lines: &[Line], palette: Palette) -> String {
             plain(format!("{} %", line.dead_percent)),
             plain(line.next.as_ref().map(|next| next.way.word().to_owned()).unwrap_or_default()),
             plain(line.index.clone().unwrap_or_default()),
-            plain(line.reason.clone()),
         ]);
     }
     table.text(0, palette)
 }
 
 fn narrow(lines: &[Line], columns: usize, palette: Palette) -> String {
-    let mut table = Table::new(["", "view", "state", "age", "took", "rows", "next", "reason"]);
+    let mut table = Table::new(["", "view", "state", "age", "took", "rows", "next"]);
     let width = |text: &str| measure_text_width(&escaped(text));
     let name = lines.iter().map(|line| width(&line.name)).max().unwrap_or(4).min(columns / 3);
-    let state = lines.iter().map(|line| line.freshness.word().len()).max().unwrap_or(5);
-    // The sign, and with two spaces behind each: name, state, age, time, rows, way.
-    let room = columns.saturating_sub(3 + name + 2 + state + 2 + 11 + 11 + 7 + 12).max(12);
     let cut = |text: &str, room: usize| truncate_str(&escaped(text), room, "..").into_owned();
     for line in lines {
         let (sign, tone) = sign(line.freshness);
@@ -187,7 +197,6 @@ fn narrow(lines: &[Line], columns: usize, palette: Palette) -> String {
             plain(line.last.map(duration).unwrap_or_default()),
             plain(line.rows.map(count).unwrap_or_default()),
             plain(line.next.as_ref().map(|next| next.way.word().to_owned()).unwrap_or_default()),
-            plain(cut(&line.reason, room)),
         ]);
     }
     table.text(0, palette)

@@ -118,7 +118,7 @@ pub struct StatisticsProperties {
 }
 
 /// One privilege of one role.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 pub struct Grant {
     /// The role; none for everybody.
     pub grantee: Option<String>,
@@ -268,7 +268,12 @@ impl Properties {
     /// those of `ALTER DEFAULT PRIVILEGES`, and owner's rights that were taken away stay away.
     #[must_use]
     pub fn grant_statements(&self, other: &Self) -> Vec<String> {
-        if self.grants == other.grants {
+        let sorted = |grants: &[Grant]| {
+            let mut grants = grants.to_vec();
+            grants.sort();
+            grants
+        };
+        if sorted(&self.grants) == sorted(&other.grants) {
             return Vec::new();
         }
         let view = other.target(&other.schema);

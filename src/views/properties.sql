@@ -58,15 +58,17 @@ select pg_catalog.jsonb_build_object(
           'grantee', case when x.grantee <> 0 then pg_catalog.pg_get_userbyid(x.grantee) end,
           'privilege', x.privilege_type,
           'is_grantable', x.is_grantable,
-          'column', null) order by x.grantee, x.privilege_type)
-      from pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner))) x), '[]')
+          'column', null) order by x.number)
+      from pg_catalog.aclexplode(coalesce(c.relacl, pg_catalog.acldefault('r', c.relowner)))
+        with ordinality x (grantor, grantee, privilege_type, is_grantable, number)), '[]')
     || coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
           'grantee', case when x.grantee <> 0 then pg_catalog.pg_get_userbyid(x.grantee) end,
           'privilege', x.privilege_type,
           'is_grantable', x.is_grantable,
-          'column', a.attname) order by a.attnum, x.grantee, x.privilege_type)
-      from pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl) x
+          'column', a.attname) order by a.attnum, x.number)
+      from pg_catalog.pg_attribute a, pg_catalog.aclexplode(a.attacl)
+        with ordinality x (grantor, grantee, privilege_type, is_grantable, number)
       where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped), '[]'),
   'comment', pg_catalog.obj_description(c.oid, 'pg_class'),
   'labels', coalesce((

@@ -69,10 +69,10 @@ fn draw_box(one: &Boxed, spot: Spot) -> String {
     let reason = if one.reason.is_empty() { String::new() } else { format!(": {}", xml(&one.reason)) };
     let (x, y) = (spot.x, spot.y);
     let mut text = String::new();
-    let _ = write!(
+    let _ = writeln!(
         text,
         "<g><title>{} ({state}{reason})</title><rect class=\"{class}\" x=\"{x:.1}\" y=\"{y:.1}\" width=\"{:.1}\" \
-         height=\"{HEIGHT}\" rx=\"5\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text></g>\n",
+         height=\"{HEIGHT}\" rx=\"5\"/><text x=\"{:.1}\" y=\"{:.1}\">{}</text></g>",
         xml(&one.name),
         spot.width,
         x + 10.0,

@@ -9,6 +9,7 @@ mod queue;
 mod steps;
 mod turn;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
@@ -22,7 +23,7 @@ use super::swap;
 use crate::config::connection::ConnectionSpec;
 use crate::error::Result;
 use crate::event::{Events, ViewsSummary};
-use crate::ledger::{Ledger, Owner};
+use crate::ledger::{Ledger, Owner, Source};
 use crate::postgres::connect::{Session, Side};
 use crate::shutdown::Shutdown;
 
@@ -113,6 +114,8 @@ struct Run<'a> {
 struct Snapshot {
     keeper: Session,
     id: String,
+    /// What the views read, as it was just before: what comes later is not in the snapshot.
+    sources: BTreeMap<u32, Source>,
     at: DateTime<Utc>,
 }
 
@@ -125,7 +128,7 @@ impl Refresher {
         let started = Instant::now();
         let wanted = plan.iter().filter(|view| view.step == Step::Refresh).count();
         let snapshot = match self.settings.consistent && wanted > 0 {
-            true => Some(self.keep_snapshot().await?),
+            true => Some(self.keep_snapshot(outlook).await?),
             false => None,
         };
         let run = Run { refresher: self, outlook, started_at: outlook.at, started, snapshot };
@@ -161,14 +164,17 @@ impl Refresher {
         Ok(session.with_values_shown(self.settings.show_values))
     }
 
-    async fn keep_snapshot(&self) -> Result<Snapshot> {
+    async fn keep_snapshot(&self, outlook: &Outlook) -> Result<Snapshot> {
         let doing = "taking the snapshot that all views will show";
         let keeper = self.open("snapshot").await?;
-        let settings = "set idle_in_transaction_session_timeout = 0; \
-                        begin isolation level repeatable read read only";
-        keeper.batch(doing, settings).await?;
+        keeper.batch(doing, "set idle_in_transaction_session_timeout = 0").await?;
+        let views: Vec<u32> = outlook.catalog.views.keys().copied().collect();
         let at = Utc::now();
+        let sources = outlook.catalog.sources(Some(&self.ledger), &keeper, &views).await?;
+        let sources = sources.into_values().flat_map(|sources| sources.relations);
+        let sources = sources.map(|source| (source.oid, source)).collect();
+        keeper.batch(doing, "begin isolation level repeatable read read only").await?;
         let row = keeper.query_one(doing, "select pg_catalog.pg_export_snapshot()", &[]).await?;
-        Ok(Snapshot { id: row.get(0), keeper, at })
+        Ok(Snapshot { id: row.get(0), keeper, sources, at })
     }
 }

@@ -154,6 +154,7 @@ async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt
     };
     let sources = catalog.sources(Some(&refresher.ledger), session, &[planned.oid]).await?;
     let sources = sources.into_iter().next().map(|(_, sources)| sources).expect("one view was asked for");
+    let seen = as_of_snapshot(run, &catalog, sources.clone());
     let options = refresher.rules.of(&view.name);
     let blind_spot = catalog.blind_spot(view.oid, &refresher.rules);
     let evidence = Evidence {
@@ -192,13 +193,27 @@ async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt
         view,
         options,
         record,
-        sources,
+        sources: seen,
         reason,
         choice,
         properties,
         attempt,
         started_at,
     })))
+}
+
+/// Under one snapshot a view sees tables as they were when it was taken, and views as they are.
+fn as_of_snapshot(run: &Run<'_>, catalog: &Catalog, mut sources: Sources) -> Sources {
+    if let Some(snapshot) = &run.snapshot {
+        for source in &mut sources.relations {
+            let is_view = catalog.views.contains_key(&source.oid);
+            if let Some(then) = snapshot.sources.get(&source.oid).filter(|_| !is_view) {
+                *source = then.clone();
+            }
+        }
+        sources.at = snapshot.at;
+    }
+    sources
 }
 
 /// The view has another OID, or is gone: fine if another run has swapped it for us.
