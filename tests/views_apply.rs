@@ -1,6 +1,7 @@
 //! Views from files: created, replaced, altered, dropped; readers and what stands above notice little.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
@@ -505,4 +506,45 @@ async fn a_tombstone_drops_and_a_second_apply_at_once_is_refused() {
     running.finish().await.expect(0);
     assert_eq!(views.db.rows("select to_regclass('mart.top')").await, [[None]]);
     until("the plan is empty", || async { views.classes().await.is_empty() }).await;
+}
+
+#[tokio::test]
+async fn readers_go_on_while_a_view_is_replaced_and_an_older_snapshot_finds_rows() {
+    let views = three("va_reader").await;
+    let old = views.db.client().await;
+    old.batch_execute("begin isolation level repeatable read; select count(*) from public.orders")
+        .await
+        .unwrap();
+    let reader = views.db.client().await;
+    views.file(
+        "z/sales.sql",
+        &SALES.replace(
+            "sum(amount)",
+            "(select count(*) from generate_series(1, 2000000)) > 0 as is_sold, sum(amount)",
+        ),
+    );
+    let mut apply = std::pin::pin!(views.apply());
+    let (mut longest, mut reads) = (Duration::ZERO, 0);
+    loop {
+        let start = Instant::now();
+        let read =
+            async { reader.query("select day, region, amount from mart.v_sales", &[]).await.unwrap().len() };
+        tokio::select! {
+            biased;
+            rows = read => assert_eq!(rows, 10),
+            _ = &mut apply => break,
+        }
+        (longest, reads) = (longest.max(start.elapsed()), reads + 1);
+    }
+    println!("{reads} reads while mart.sales was replaced; the longest took {longest:?}");
+    let rows = old.query_one("select count(*) from mart.sales", &[]).await.unwrap();
+    assert_eq!(rows.get::<_, i64>(0), 10, "rows that a snapshot from before the swap finds");
+    views.nothing_left().await;
+}
+
+#[tokio::test]
+async fn a_wish_about_what_no_file_creates_is_refused() {
+    let views = three("va_wish").await;
+    let output = views.run("views apply --accept mart.nothing", 2).await;
+    assert!(output.stderr.contains("none creates mart.nothing"), "{}", output.stderr);
 }
