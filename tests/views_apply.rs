@@ -288,6 +288,7 @@ async fn everything_that_belongs_to_a_view_survives_a_replacement_and_default_pr
         create index by_hand on mart.sales (amount);
         alter materialized view mart.sales set (fillfactor = 70);
         alter materialized view mart.sales alter column amount set statistics 500;
+        alter materialized view mart.sales alter column region set compression pglz;
         alter materialized view mart.sales cluster on by_hand;
         create statistics mart.sales_stat (ndistinct) on day, region from mart.sales;
         comment on index mart.by_hand is 'made at night';
@@ -297,6 +298,7 @@ async fn everything_that_belongs_to_a_view_survives_a_replacement_and_default_pr
         select indexdef from pg_indexes where schemaname = 'mart' and tablename = 'sales'
         union all select array_to_string(reloptions, ',') || pg_get_userbyid(relowner) from pg_class where oid = 'mart.sales'::regclass
         union all select attname || attstattarget from pg_attribute where attrelid = 'mart.sales'::regclass and attstattarget > 0
+        union all select attname || attcompression::text from pg_attribute where attrelid = 'mart.sales'::regclass and attcompression <> ''
         union all select pg_get_statisticsobjdef(oid) from pg_statistic_ext where stxrelid = 'mart.sales'::regclass
         union all select obj_description('mart.by_hand'::regclass) || obj_description('mart.sales'::regclass)
         union all select indexrelid::regclass::text from pg_index where indrelid = 'mart.sales'::regclass and indisclustered

@@ -37,6 +37,10 @@ union all select rel, 'column setting', attname::text, 'set (' || pg_catalog.arr
 union all select rel, 'column setting', attname::text, 'set storage '
     || case attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main' else 'extended' end
   from a where relkind = 'm' and attstorage <> typstorage
+-- The column is there from Postgres 14 on.
+union all select rel, 'column setting', name, 'set compression ' || case method when 'l' then 'lz4' else 'pglz' end
+  from (select rel, relkind, attname::text as name, pg_catalog.to_jsonb(a) ->> 'attcompression' as method from a) c
+  where relkind = 'm' and method <> ''
 union all select rel, 'index', relname::text, pg_catalog.pg_get_indexdef(indexrelid) from i where indisvalid
 union all select rel, 'invalid index', relname::text, '' from i where not indisvalid
 union all select rel, 'cluster', null, relname::text from i where indisclustered
