@@ -34,7 +34,7 @@
 //! | [`plan`] | which intervals, and why: a pure function |
 //! | [`extract`] | one interval of the source, in one snapshot, into a channel of chunks |
 //! | [`columns`] | source columns against destination columns: pure |
-//! | [`views`] | materialized views that read a table, and refreshing them |
+//! | [`views`] | materialized views: what reads what, stale or fresh, three ways of refreshing |
 //! | [`postgres`] | sessions, TLS, the row tap, the cursor, COPY, the catalog, SQLSTATEs |
 //! | [`config`] | job and project files, connections, templates: text in, validated values out |
 //! | [`interval`] | data intervals and the calendar that cuts time into them |

@@ -60,3 +60,89 @@ fn clock(
     let is_done = refreshed_at.is_some_and(|at| at >= since);
     (!is_done).then_some(Due { oid, since, clock: schedule })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::ledger::ViewRecord;
+    use crate::name::TableName;
+    use crate::views::catalog::{Catalog, MaterializedView};
+    use crate::views::options::ViewOptions;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(seconds)
+    }
+
+    /// One view, last refreshed and failed at these seconds.
+    fn outlook(refreshed: Option<i64>, failed: Option<i64>) -> Outlook {
+        let mut catalog = Catalog::default();
+        let view = MaterializedView {
+            oid: 1,
+            name: TableName::new("mart", "a"),
+            is_populated: true,
+            token: String::new(),
+            owner: String::new(),
+            is_mine: true,
+            bytes: 0,
+            table_bytes: 0,
+            rows: None,
+            live_rows: 0,
+            dead_rows: 0,
+            unique_index: None,
+            has_null_keys: false,
+            is_locked: false,
+        };
+        catalog.views.insert(1, view);
+        let record = ViewRecord {
+            oid: 1,
+            refreshed_at: refreshed.map(at),
+            data_as_of: None,
+            sources: None,
+            token: None,
+            mode: None,
+            rows: None,
+            rows_in: None,
+            rows_out: None,
+            last: None,
+            median: None,
+            failed_at: failed.map(at),
+            error: None,
+        };
+        Outlook {
+            at: at(0),
+            catalog,
+            records: BTreeMap::from([(1, record)]),
+            sources: BTreeMap::new(),
+            verdicts: BTreeMap::new(),
+            layers: BTreeMap::new(),
+            upstream: BTreeMap::new(),
+        }
+    }
+
+    fn is_due(key: &str, value: &str, outlook: &Outlook, now: i64) -> bool {
+        let mut options = ViewOptions::default();
+        options.set(key, value).unwrap();
+        let mut rules = ViewRules::default();
+        rules.add_file(TableName::new("mart", "a"), options);
+        // Fires at every full thousand.
+        let fired = |_: &str, now: DateTime<Utc>| Some(at(now.timestamp() / 1_000 * 1_000));
+        !due(outlook, &rules, &fired, at(now)).is_empty()
+    }
+
+    #[test]
+    fn a_pause_counts_from_the_end_of_the_last_refresh_or_failure() {
+        assert!(is_due("every", "5m after success", &outlook(None, None), 10));
+        assert!(!is_due("every", "5m after success", &outlook(Some(100), None), 399));
+        assert!(is_due("every", "5m after success", &outlook(Some(100), None), 400));
+        assert!(!is_due("every", "5m after success", &outlook(Some(100), Some(300)), 400));
+    }
+
+    #[test]
+    fn days_that_were_missed_are_one_refresh() {
+        assert!(is_due("schedule", "@daily", &outlook(Some(500), None), 9_999));
+        assert!(!is_due("schedule", "@daily", &outlook(Some(9_000), None), 9_999));
+        assert!(is_due("schedule", "@daily", &outlook(None, None), 1_001));
+    }
+}

@@ -41,6 +41,7 @@ fn the_first_screen() {
             plan      What run or backfill would do, and why
     Look    status    Calendar of days; one day's error and tries
             mark      Override a day's state, with a reason
+    Views   views     Status, plan, apply, refresh
 
       pgtide copy public.users -s "$SRC" -d "$DST"
       pgtide run users --date 2026-01-05
@@ -74,6 +75,7 @@ fn help_at_80_columns() {
             plan         What run or backfill would do, and why
     Look    status       Calendar of days; one day's error and tries
             mark         Override a day's state, with a reason
+    Views   views        Status, plan, apply, refresh
     More    completions  Print a script that completes commands for a shell
             man          Print the manual page
             help         Show the help of a command, or the exit codes

@@ -1,6 +1,6 @@
 //! Refreshing: what is stale, each view after those that it reads, several at once.
 //!
-//! [`plan`] says which views; a [`Refresher`] runs the plan. Every view is locked, looked at again and
+//! [`plan()`] says which views; a [`Refresher`] runs the plan. Every view is locked, looked at again and
 //! refreshed by one session in one transaction that also records it (`turn`), so that two runs at once
 //! refresh it once, and a run that is killed leaves nothing behind but what the next one removes.
 
