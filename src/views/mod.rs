@@ -1,8 +1,11 @@
 //! Materialized views: as files, in the order of what reads what, and fresh.
 //!
-//! From files: `files` reads them, `trial` asks the server what they mean, `survey` makes the plan (`diff`
-//! for one object, `units` for what hangs together), `apply` builds beside and swaps. Fresh: `graph`,
-//! `stale`, `refresh`.
+//! As files: [`files`] reads them, [`trial`] asks the server what they mean, [`survey`] makes the plan
+//! ([`diff`] for one object, [`units`] for what hangs together), [`apply`] builds beside and swaps.
+//!
+//! Fresh: [`graph`] (pure) and [`catalog`], which reads it; [`stale`] (pure) judges a view from what its
+//! last refresh saw; [`outlook`] is all of that at one moment; [`strategy`] (pure) chooses one of three
+//! ways; [`refresh`] plans and runs; [`swap`] builds beside and exchanges, with all [`properties`] kept.
 
 pub mod adopt;
 pub mod alter;
