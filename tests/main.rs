@@ -67,5 +67,9 @@ mod views_stale;
 
 /// The verbs that look and set right: status, mark, check, init.
 mod verbs;
+/// Views from files: plan, build beside, swap, drop.
+mod views_apply;
+/// Five systems that keep views today, each from its own artefacts.
+mod views_stories;
 /// A year of real flights, day by day: equal, once, and left alone when it is done.
 mod year;

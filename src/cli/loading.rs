@@ -25,6 +25,7 @@ use crate::ledger::Owner;
 use crate::notify::{self, Outcome};
 use crate::plan::{self, Dates, Request};
 use crate::report::{Reporter, Span};
+use crate::views::files::Folder;
 
 /// Jobs at once in one process; what they may do together is limited by `parallelism` and the pools.
 const JOBS_AT_ONCE: usize = 8;
@@ -41,7 +42,11 @@ pub(super) struct Task {
 
 /// Reads the project with the command line's say on top.
 pub(super) fn project(context: &Context, load: Option<&LoadArgs>) -> Result<Project> {
-    Project::load(&overrides(context, load), &Environment::from_process())
+    let project = Project::load(&overrides(context, load), &Environment::from_process())?;
+    let folder = Folder::read(&project.views_dir(), &|name| project.placeholder(name).map(str::to_owned));
+    // What is wrong with a file is for `views check` to tell.
+    let options = folder.definitions().map(|(file, object)| (object.name.clone(), file.options.clone()));
+    Ok(project.with_view_files(options.collect::<Vec<_>>()))
 }
 
 /// Reads the project and keeps what is wrong with it, for `check` to tell.

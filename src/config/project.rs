@@ -19,8 +19,9 @@ use super::environment::Environment;
 use super::finding::{Finding, to_error};
 use super::job::Job;
 use super::overrides::Overrides;
-use super::views::ViewRules;
+use super::views::{ViewOptions, ViewRules};
 use crate::error::{Error, ErrorKind, Result};
+use crate::name::TableName;
 
 /// The name of the project file.
 pub const PROJECT_FILE: &str = "pgtide.toml";
@@ -106,6 +107,19 @@ impl Project {
     #[must_use]
     pub fn views_dir(&self) -> PathBuf {
         self.root.join(self.document.views_dir.as_deref().unwrap_or("views/"))
+    }
+
+    /// Adds what the comment lines of views' own files ask for: the last word on a view.
+    #[must_use]
+    pub fn with_view_files(mut self, files: impl IntoIterator<Item = (TableName, ViewOptions)>) -> Self {
+        files.into_iter().for_each(|(view, options)| self.document.view_rules.add_file(view, options));
+        self
+    }
+
+    /// What `${name}` stands for in a view's file: `[views.placeholders]`, else a variable.
+    #[must_use]
+    pub fn placeholder(&self, name: &str) -> Option<&str> {
+        self.document.placeholders.get(name).map(String::as_str).or_else(|| self.env.var(name))
     }
 
     /// What the project says about materialized views, by pattern.

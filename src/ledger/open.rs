@@ -12,8 +12,12 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The steps from version 0: step `n` takes the ledger from version `n` to `n + 1`.
-const STEPS: [&str; 3] =
-    [include_str!("schema.sql"), include_str!("backfill.sql"), include_str!("views_refresh.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema.sql"),
+    include_str!("backfill.sql"),
+    include_str!("views_refresh.sql"),
+    include_str!("views_files.sql"),
+];
 
 /// The version of the ledger that this program works with.
 pub const VERSION: i32 = STEPS.len() as i32;

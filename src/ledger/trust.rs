@@ -11,7 +11,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 8] = [
+pub(super) const TABLES: [(&str, &str); 10] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
@@ -34,6 +34,16 @@ pub(super) const TABLES: [(&str, &str); 8] = [
         "backfill",
         "id job number dates options settings interval_start interval_end timezone keys state role host pid \
          run_id triggered_by created_at changed_by changed_at",
+    ),
+    (
+        "view_object",
+        "name kind oid file checksum checksum_expanded definition_hash properties_hash aspects server_version \
+         state applied_at applied_by error_code error_message",
+    ),
+    (
+        "view_history",
+        "id at role host pid run_id action name kind oid file checksum cause sql before outcome error_code \
+         error_message elapsed_ms",
     ),
     ("table_version", "table_oid version changed_at rows"),
     ("view", "view_oid view_name refreshed_at data_as_of sources xmin_token refresh_id failed_at failed_id"),

@@ -28,6 +28,7 @@ pub mod screen;
 mod story;
 mod summary;
 pub mod table;
+pub mod view_plan;
 pub mod views;
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};

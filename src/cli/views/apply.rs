@@ -1,14 +1,152 @@
-//! `pgtide views apply`: make the views as the files say.
+//! `pgtide views apply`: makes the views as the files say.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::json;
 
-use crate::cli::Context;
-use crate::error::{Error, ErrorKind};
+use super::place::{self, Place};
+use super::plan::{self, AskedArgs};
+use crate::cli::{Context, loading, stoppable};
+use crate::config::project::Project;
+use crate::error::Result;
+use crate::exit;
+use crate::ledger::Owner;
+use crate::report::number::duration;
+use crate::report::{Format, Output, view_plan};
+use crate::views::apply::{self, Applier, Outcome, Said, Strategy};
+use crate::views::survey::{self, Asked, Plan};
+
+const EXAMPLES: &str = "\
+Examples:
+  pgtide views apply                     what plan shows
+  pgtide views apply --dry-run           the plan alone
+  pgtide views apply --prune             drop also what has no file any more
+  pgtide views apply --revert mart.sales apply the file over a change made outside
+
+New versions are built beside and change places in one short transaction: readers wait for that alone.
+Views above are pointed at the new ones; nothing is ever dropped with CASCADE. What fails leaves what was
+there, and the same command again is all it needs.";
 
 /// `views apply`.
 #[derive(Debug, Args)]
-pub(super) struct ApplyArgs {}
+#[command(after_help = EXAMPLES)]
+pub(super) struct ApplyArgs {
+    /// Show the plan and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// beside: build, then swap; in-transaction: all of a change in one transaction
+    #[arg(long, value_name = "HOW", default_value = "beside", hide_possible_values = true)]
+    strategy: StrategyArg,
+    /// Which changes are asked for.
+    #[command(flatten)]
+    asked: AskedArgs,
+}
 
-pub(super) async fn run(_args: ApplyArgs, _context: &Context) -> anyhow::Result<u8> {
-    Err(Error::new(ErrorKind::Internal, "not built").into())
+/// `--strategy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum StrategyArg {
+    /// In steps
+    Beside,
+    /// In one transaction
+    InTransaction,
+}
+
+pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8> {
+    let project = loading::project(context, None)?;
+    let asked = Asked::from(args.asked);
+    if args.dry_run {
+        stoppable(context, plan::look(context, &project, &asked)).await?;
+        return Ok(exit::DONE);
+    }
+    let strategy = match args.strategy {
+        StrategyArg::Beside => Strategy::Beside,
+        StrategyArg::InTransaction => Strategy::InTransaction,
+    };
+    let (plan, outcome) = stoppable(context, work(context, &project, &asked, strategy)).await?;
+    finish(&context.output, &plan, &outcome);
+    let waits = plan.of(|class| class.needs_a_person()).next().is_some();
+    Ok(match (outcome.failed.is_empty() && !waits, outcome.done.is_empty()) {
+        (false, _) => exit::FAILED,
+        (true, true) => exit::NOTHING_TO_DO,
+        (true, false) => exit::DONE,
+    })
+}
+
+async fn work(
+    context: &Context,
+    project: &Project,
+    asked: &Asked,
+    strategy: Strategy,
+) -> Result<(Plan, Outcome)> {
+    let (mut folder, files) = place::folder(project);
+    place::refuse_findings(&folder)?;
+    let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views apply").await?;
+    let owner = owner();
+    apply::lock(&session, &ledger).await?;
+    let output = context.output.clone();
+    let listener = move |said: Said| say(&output, &said);
+    let applier =
+        Applier { session: &session, ledger: &ledger, owner: &owner, strategy, listener: &listener };
+    applier.clean().await?;
+    let plan = survey::plan(&session, Some(&ledger), &mut folder, asked).await?;
+    plan::show(context, &plan, (&session.server().name, &files));
+    let outcome = Box::pin(applier.apply(&plan, &folder)).await?;
+    Ok((plan, outcome))
+}
+
+pub(super) fn owner() -> Owner {
+    loading::owner(&uuid::Uuid::new_v4().to_string())
+}
+
+/// Says what happens, as it happens: to stderr for people, to stdout for programs.
+pub(super) fn say(output: &Output, said: &Said) {
+    if output.format == Format::Json {
+        output.print(&format!("{}\n", object(said)));
+        return;
+    }
+    output.notice(&match said {
+        Said::Started { name, what } => format!("{name}: {what}"),
+        Said::Waiting { name, next_try } => format!("{name}: readers hold it; try {next_try} comes"),
+        Said::Done { name, class, elapsed } => {
+            format!("{name}: {} done, {}", class.word(), duration(*elapsed))
+        }
+        Said::Failed { name, error } => format!("{name}: failed: {error}"),
+        Said::Cleaned { what } => format!("{what}: left by an apply that was interrupted, removed"),
+    });
+}
+
+fn object(said: &Said) -> serde_json::Value {
+    match said {
+        Said::Started { name, what } => {
+            json!({ "event": "view_started", "view": name.to_string(), "what": what })
+        }
+        Said::Waiting { name, next_try } => {
+            json!({ "event": "view_waiting", "view": name.to_string(), "next_try": next_try })
+        }
+        Said::Done { name, class, elapsed } => {
+            let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            json!({ "event": "view_applied", "view": name.to_string(), "class": class.word(), "elapsed_ms": elapsed_ms })
+        }
+        Said::Failed { name, error } => {
+            json!({ "event": "view_failed", "view": name.to_string(), "error": error })
+        }
+        Said::Cleaned { what } => json!({ "event": "view_cleaned", "schema": what }),
+    }
+}
+
+fn finish(output: &Output, plan: &Plan, outcome: &Outcome) {
+    if output.format == Format::Json {
+        let failed: Vec<_> = outcome
+            .failed
+            .iter()
+            .map(|(name, error)| json!({ "view": name.to_string(), "error": error }))
+            .collect();
+        let waiting = plan.of(|class| class.needs_a_person()).count();
+        output.print(&format!("{}\n", json!({ "event": "views_applied", "applied": outcome.done.len(), "failed": failed, "waiting": waiting })));
+        return;
+    }
+    let mut text = format!("{}\n", view_plan::outcome(outcome.done.len(), outcome.failed.len()));
+    for (name, error) in &outcome.failed {
+        text.push_str(&format!("x {name}  {}\n", crate::report::paint::escaped(error)));
+    }
+    output.print(&text);
 }

@@ -1,10 +1,12 @@
 //! The database whose views a verb is about, opened, with its ledger.
 
+use crate::cli::loading;
 use crate::config::connection::ConnectionSpec;
 use crate::config::project::Project;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
 use crate::postgres::connect::{Session, Side};
+use crate::views::files::Folder;
 
 /// A database that is open.
 pub(super) struct Place {
@@ -34,4 +36,24 @@ async fn open(project: &Project, application: &str) -> Result<(ConnectionSpec, S
     let spec = project.connection(&project.views_destination()?)?;
     let session = Session::open(&spec, Side::Destination, application).await?;
     Ok((spec, session))
+}
+
+/// Reads the folder of files, and says as a person would where it is.
+pub(super) fn folder(project: &Project) -> (Folder, String) {
+    let root = project.views_dir();
+    let folder = Folder::read(&root, &|name| project.placeholder(name).map(str::to_owned));
+    (folder, loading::shown(&root))
+}
+
+/// The findings of the files, as one error.
+pub(super) fn refuse_findings(folder: &Folder) -> Result<()> {
+    if folder.findings.is_empty() {
+        return Ok(());
+    }
+    let what = match folder.findings.len() {
+        1 => "a file of views is wrong".to_owned(),
+        n => format!("files of views are wrong: {n} findings"),
+    };
+    let error = Error::new(ErrorKind::Config, what);
+    Err(folder.findings.iter().fold(error, |error, finding| error.with_detail(finding.to_string())))
 }

@@ -28,6 +28,8 @@ pub(super) struct Document {
     pub(super) defaults: Table,
     pub(super) ledger_schema: Option<String>,
     pub(super) views_dir: Option<String>,
+    /// What `${name}` stands for in files of views.
+    pub(super) placeholders: BTreeMap<String, String>,
     pub(super) view_rules: ViewRules,
     pub(super) jobs_dir: Option<String>,
     /// What the project calls itself.
@@ -86,6 +88,7 @@ impl Document {
         findings.extend(check_defaults(&document.defaults));
         let views = take_table(&mut root, "views", &mut findings);
         document.views_dir = views::files(&views, shown, &mut findings);
+        document.placeholders = views::placeholders(&views, shown, &mut findings);
         document.view_rules = views::rules(&views, &mut findings);
         let ledger = take_table(&mut root, "ledger", &mut findings);
         document.ledger_schema = one_text(&ledger, "schema", shown, &mut findings)

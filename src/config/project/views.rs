@@ -9,7 +9,7 @@
 //! max_age = "26h"
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Project;
 use crate::config::file::{Item, Table, Value};
@@ -29,6 +29,24 @@ pub(super) fn files(views: &Table, shown: &str, findings: &mut Vec<Finding>) -> 
     let files = reader.text("files");
     findings.extend(reader.finish());
     files
+}
+
+/// Reads `[views.placeholders]`: what `${name}` stands for in files.
+pub(super) fn placeholders(
+    views: &Table,
+    shown: &str,
+    findings: &mut Vec<Finding>,
+) -> BTreeMap<String, String> {
+    let Some((place, item)) = views.entries.get("placeholders") else { return BTreeMap::new() };
+    let Value::Table(table) = &item.value else {
+        let message = format!("is {}, not a table: write [views.placeholders]", item.value.kind());
+        findings.push(Finding::at(place.clone(), message).about("views.placeholders"));
+        return BTreeMap::new();
+    };
+    let mut reader = Reader::new(shown, vec![table]);
+    let found = table.entries.keys().filter_map(|key| Some((key.clone(), reader.text(key)?))).collect();
+    findings.extend(reader.finish());
+    found
 }
 
 /// Reads the patterns with their options.
