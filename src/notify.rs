@@ -64,7 +64,7 @@ impl Outcome<'_> {
         match self.result {
             Err(_) => End::Failure,
             Ok(run) if !run.failed.is_empty() => End::Failure,
-            Ok(run) if run.interrupted => End::Neither,
+            Ok(run) if run.interrupted || run.halted.is_some() => End::Neither,
             Ok(run) if run.not_started > 0 => End::Failure,
             Ok(run) if run.loaded > 0 => End::Success,
             Ok(_) => End::Neither,

@@ -1,37 +1,31 @@
 //! What `run`, `backfill` and `copy` share: a project, an engine, a reporter, and one exit code.
 
 use std::cmp::Reverse;
-use std::collections::HashSet;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
-use tokio::task::JoinHandle;
 
 use super::Context;
 use super::args::LoadArgs;
 use super::stop_at::next_time_of_day;
+use super::views::clock;
+use super::workshop::{Workshop, run_one};
 use crate::config::environment::Environment;
 use crate::config::job::Job;
 use crate::config::overrides::Overrides;
 use crate::config::project::Project;
-use crate::engine::{Engine, Options};
+use crate::engine::Options;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::{self, Event, Events, Failure, Summary};
+use crate::event::{self, Events, Failure, Summary, ViewsSummary};
 use crate::exit;
-use crate::ledger::Owner;
-use crate::notify::{self, Outcome};
 use crate::plan::{self, Dates, Request};
 use crate::report::{Reporter, Span};
 use crate::views::files::Folder;
 
 /// Jobs at once in one process; what they may do together is limited by `parallelism` and the pools.
 const JOBS_AT_ONCE: usize = 8;
-
-/// The environment variables by which a scheduler names its run; the first that is set is recorded.
-const TRIGGERS: [&str; 2] = ["PGTIDE_TRIGGER", "AIRFLOW_CTX_DAG_RUN_ID"];
 
 /// A job and what is asked of it.
 pub(super) struct Task {
@@ -135,18 +129,19 @@ pub(super) fn jobs_apart(project: &Project, names: &[String]) -> Result<(Vec<Job
 /// # Errors
 /// What is wrong with all of them, before the first row.
 pub(super) async fn run(context: &Context, project: &Project, tasks: Vec<Task>) -> Result<u8> {
-    run_beside(context, project, tasks, Vec::new()).await
+    run_beside(context, project, (tasks, Vec::new()), false).await
 }
 
-/// Loads as [`run`] does; jobs that are broken count as failed.
+/// Loads as [`run`] does; jobs that are broken count as failed. With `own_clocks` views that are due by
+/// their own clock are refreshed afterwards.
 ///
 /// # Errors
 /// Those of [`run`].
 pub(super) async fn run_beside(
     context: &Context,
     project: &Project,
-    tasks: Vec<Task>,
-    broken: Vec<Broken>,
+    (tasks, broken): (Vec<Task>, Vec<Broken>),
+    own_clocks: bool,
 ) -> Result<u8> {
     for task in tasks.iter().filter(|task| tasks.len() == 1 || task.request.dates != Dates::Due) {
         // Dates that make no sense are found without a network.
@@ -159,13 +154,38 @@ pub(super) async fn run_beside(
     let started = Instant::now();
     let reporter = Reporter::start_for(&context.output, receiver, Some(context.shutdown.clone()), span);
     let result = run_all(context, project, (tasks, broken), &events).await;
+    let views = match own_clocks && !context.shutdown.is_requested() {
+        true => Box::pin(clock::refresh_due(context, project, &events)).await,
+        false => Ok(None),
+    };
     drop(events);
     reporter.finish().await;
-    let summaries = result?;
+    let mut summaries = result?;
     if has_several && !is_copy {
         context.output.recap(&summaries, started.elapsed());
     }
+    summaries.extend(of_views(context, views));
     Ok(exit::of_runs(&summaries))
+}
+
+/// Views that were due by themselves, as far as the exit code is concerned; an error is told.
+fn of_views(context: &Context, views: Result<Option<ViewsSummary>>) -> Option<Summary> {
+    let job = "views".to_owned();
+    match views {
+        Ok(done) => done.map(|done| Summary {
+            job,
+            loaded: done.refreshed,
+            failed: done.failed,
+            not_started: done.not_started,
+            interrupted: done.interrupted,
+            ..Summary::default()
+        }),
+        Err(error) => {
+            context.output.error(&error);
+            let failed = vec![(job.clone(), Failure::of(&error, 1, Utc::now()))];
+            Some(Summary { job, failed, ..Summary::default() })
+        }
+    }
 }
 
 async fn run_all(
@@ -197,14 +217,19 @@ async fn run_all(
         }
     }
     if jobs.len() > 1 {
-        refresh_after(&workshop, jobs, &mut summaries, events).await;
+        refresh_after(context, &workshop, (jobs, &mut summaries), events).await;
     }
     summaries.sort_by(|one, other| one.job.cmp(&other.job));
     Ok(summaries)
 }
 
 /// Refreshes the views above the jobs that were run; what cannot be refreshed counts as a failure of the job.
-async fn refresh_after(workshop: &Workshop<'_>, jobs: Vec<Job>, summaries: &mut [Summary], events: &Events) {
+async fn refresh_after(
+    context: &Context,
+    workshop: &Workshop<'_>,
+    (jobs, summaries): (Vec<Job>, &mut [Summary]),
+    events: &Events,
+) {
     for job in jobs {
         let Some(summary) = summaries.iter_mut().find(|summary| summary.job == job.name) else { continue };
         let engine = workshop.engine(&job, events.clone(), Options::default());
@@ -215,7 +240,7 @@ async fn refresh_after(workshop: &Workshop<'_>, jobs: Vec<Job>, summaries: &mut 
         };
         if let Err(error) = refreshed {
             let error = named(error, &job.name);
-            workshop.context.output.error(&error);
+            context.output.error(&error);
             summary.failed.push(("views".to_owned(), Failure::of(&error, 1, Utc::now())));
         }
     }
@@ -248,175 +273,6 @@ fn spread(mut tasks: Vec<Task>) -> (Vec<Task>, usize) {
         task.options.parallel = asked.map(|asked| (asked / at_once).max(1));
     }
     (tasks, at_once)
-}
-
-/// Runs one job, and tells the program that wants to know how it ended.
-pub(super) async fn run_one(
-    workshop: &Workshop<'_>,
-    task: Task,
-    events: &Events,
-) -> (String, Result<Summary>) {
-    let Task { job, request, options } = task;
-    let name = job.name.clone();
-    if workshop.context.shutdown.is_requested() {
-        let summary = Summary { job: name.clone(), interrupted: true, not_started: 1, ..Summary::default() };
-        return (name, Ok(summary));
-    }
-    let started = Utc::now();
-    let (job, tally) = (Arc::new(job), Tally::start(events, &workshop.told));
-    let result = match workshop.engine(&job, tally.events(), options) {
-        Ok(engine) => {
-            workshop.warn(events);
-            Box::pin(Arc::new(engine).run(&job, &request, started)).await
-        }
-        Err(error) => Err(error),
-    };
-    let loaded = tally.finish().await;
-    if result.is_err() {
-        events.send(Event::RunNotStarted { job: name.clone() });
-    }
-    workshop.tell(&job, &result, (loaded, started), events).await;
-    (name, result)
-}
-
-/// Hands events on, each notice once, and keeps in mind what was loaded.
-struct Tally {
-    events: Events,
-    counting: JoinHandle<(Vec<String>, u64)>,
-}
-
-impl Tally {
-    fn start(listener: &Events, told: &Told) -> Self {
-        let (events, mut receiver) = event::channel();
-        let (listener, told) = (listener.clone(), told.clone());
-        let counting = tokio::spawn(async move {
-            let (mut keys, mut rows) = (Vec::new(), 0);
-            while let Some(event) = receiver.recv().await {
-                if let Event::IntervalLoaded { id, loaded } = &event {
-                    keys.push(id.key.clone());
-                    rows += loaded.rows;
-                }
-                match &event {
-                    Event::Notice { message } if !is_new(&told, message) => {}
-                    _ => listener.send(event),
-                }
-            }
-            (keys, rows)
-        });
-        Self { events, counting }
-    }
-
-    fn events(&self) -> Events {
-        self.events.clone()
-    }
-
-    /// Waits until the engine, which is over, has dropped its events.
-    async fn finish(self) -> (Vec<String>, u64) {
-        drop(self.events);
-        let (mut keys, rows) = self.counting.await.unwrap_or_default();
-        keys.sort();
-        (keys, rows)
-    }
-}
-
-/// What engines are made from.
-pub(super) struct Workshop<'a> {
-    context: &'a Context,
-    project: &'a Project,
-    run_id: &'a str,
-    told: Told,
-    /// Whether the last start of the job failed, and somebody was told.
-    has_failed: bool,
-}
-
-/// Notices that were said.
-pub(super) type Told = Arc<Mutex<HashSet<String>>>;
-
-/// Notices that are kept in mind, in a process without an end.
-const MOST_TOLD: usize = 1_000;
-
-/// Whether a notice was not said yet; it counts as said then.
-fn is_new(told: &Told, message: &str) -> bool {
-    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.len() >= MOST_TOLD {
-        told.clear();
-    }
-    told.insert(message.to_owned())
-}
-
-impl<'a> Workshop<'a> {
-    /// A workshop for one run.
-    pub(super) fn new(context: &'a Context, project: &'a Project, run_id: &'a str) -> Self {
-        Self { context, project, run_id, told: Told::default(), has_failed: false }
-    }
-
-    /// The same workshop after others: it says no warning again, nor, if the last start failed, that one did.
-    pub(super) fn after(mut self, told: &Told, has_failed: bool) -> Self {
-        (self.told, self.has_failed) = (told.clone(), has_failed);
-        self
-    }
-
-    /// Tells the job's program how the run ended, and a person when that fails.
-    async fn tell(
-        &self,
-        job: &Job,
-        result: &Result<Summary>,
-        ((loaded, rows), started): ((Vec<String>, u64), DateTime<Utc>),
-        events: &Events,
-    ) {
-        if result.is_err() && self.has_failed {
-            return;
-        }
-        let owner = owner(self.run_id);
-        let (result, finished) = (result.as_ref(), Utc::now());
-        let outcome = Outcome { job, owner: &owner, result, loaded: &loaded, rows, started, finished };
-        let told = notify::tell(&outcome, self.project.root(), &self.context.shutdown).await;
-        if let Some(message) = told {
-            events.send(Event::Notice { message });
-        }
-    }
-
-    /// Says each warning of the configuration once.
-    fn warn(&self, events: &Events) {
-        for message in self.project.warnings() {
-            if is_new(&self.told, &message) {
-                events.send(Event::Notice { message });
-            }
-        }
-    }
-
-    /// Makes the engine of one job.
-    ///
-    /// # Errors
-    /// `Config`, when a connection cannot be resolved.
-    pub(super) fn engine(&self, job: &Job, events: Events, options: Options) -> Result<Engine> {
-        Ok(Engine {
-            source: self.project.connection(&job.source)?,
-            destination: self.project.connection(&job.destination)?,
-            ledger_schema: self.project.ledger_schema().to_owned(),
-            owner: owner(self.run_id),
-            events,
-            shutdown: self.context.shutdown.clone(),
-            options: Options {
-                show_values: self.context.global.show_values,
-                parallelism: self.project.parallelism(),
-                pool_slots: job.pool.as_deref().and_then(|pool| self.project.pool_slots(pool)),
-                ..options
-            },
-            view_rules: self.project.view_rules().clone(),
-        })
-    }
-}
-
-/// Who runs: as the ledger records it.
-pub(super) fn owner(run_id: &str) -> Owner {
-    let host = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
-    Owner {
-        host: host.unwrap_or_else(|| "localhost".to_owned()),
-        pid: std::process::id(),
-        run_id: run_id.to_owned(),
-        trigger: TRIGGERS.iter().find_map(|name| std::env::var(name).ok()),
-    }
 }
 
 /// Refuses an empty project, which would do nothing and say that all is well.

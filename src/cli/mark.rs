@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::args::{MarkArg, MarkArgs};
 use super::{Context, loading, stoppable};
+use crate::cli::workshop;
 use crate::config::job::Job;
 use crate::config::project::Project;
 use crate::error::{Error, ErrorKind, Result};
@@ -148,7 +149,7 @@ async fn mark_all(
 }
 
 fn owner() -> Owner {
-    loading::owner(&uuid::Uuid::new_v4().to_string())
+    workshop::owner(&uuid::Uuid::new_v4().to_string())
 }
 
 fn state_before(before: &Snapshot, planned: &Planned) -> Option<State> {

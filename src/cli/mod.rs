@@ -26,6 +26,7 @@ pub mod signals;
 mod status;
 mod stop_at;
 pub mod views;
+mod workshop;
 
 use crate::error::{Error, ErrorKind};
 use crate::exit::{DONE, INTERRUPTED, NOTHING_TO_DO, USAGE};

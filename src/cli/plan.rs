@@ -4,7 +4,8 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Value, json};
 
 use super::args::RunArgs;
-use super::loading::{self, Task, Workshop};
+use super::loading::{self, Task};
+use super::workshop::Workshop;
 use super::{Context, run};
 use crate::columns::Expression;
 use crate::config::job::Job;

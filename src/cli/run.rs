@@ -8,18 +8,21 @@ use super::{Context, plan};
 use crate::config::job::{Job, LoadMode};
 use crate::config::project::Project;
 use crate::error::Result;
-use crate::plan::Request;
+use crate::plan::{Dates, Request};
 
 pub(super) async fn run(args: RunArgs, context: &Context) -> anyhow::Result<u8> {
     let project = loading::project(context, Some(&args.load))?;
     let (jobs, broken) = loading::jobs_apart(&project, &args.jobs)?;
-    let tasks = requests(&args, loading::some(jobs, project.root())?);
+    // Views may have clocks of their own, and need no job.
+    let jobs = if project.view_rules().has_clocks() { jobs } else { loading::some(jobs, project.root())? };
+    let tasks = requests(&args, jobs);
     if args.load.dry_run {
         broken.iter().for_each(|(_, error)| context.output.error(error));
         let code = plan::show(context, &project, tasks).await?;
         return Ok(broken.first().map_or(code, |(_, error)| error.kind().policy().exit_code));
     }
-    Ok(loading::run_beside(context, &project, tasks, broken).await?)
+    let own_clocks = args.jobs.is_empty() && args.dates.to_dates() == Dates::Due;
+    Ok(loading::run_beside(context, &project, (tasks, broken), own_clocks).await?)
 }
 
 /// Loads, or only shows what would be loaded.

@@ -6,7 +6,9 @@ use futures::FutureExt;
 
 use super::Context;
 use super::args::ScheduleArgs;
-use super::loading::{self, Task, Told, Workshop};
+use super::loading::{self, Task};
+use super::views::clock;
+use super::workshop::{self, Told, Workshop};
 use crate::config::environment::Environment;
 use crate::engine::Options;
 use crate::event::{self, Events};
@@ -16,18 +18,18 @@ use crate::schedule::{Load, Schedule};
 
 pub(super) async fn run(args: ScheduleArgs, context: &Context) -> anyhow::Result<u8> {
     let (events, receiver) = event::channel();
-    let shutdown = context.shutdown.clone();
+    let (shutdown, views) = (context.shutdown.clone(), events.clone());
     let schedule = Schedule {
         overrides: loading::overrides(context, None),
         env: Environment::from_process(),
         names: args.jobs,
-        owner: loading::owner(&uuid::Uuid::new_v4().to_string()),
+        owner: workshop::owner(&uuid::Uuid::new_v4().to_string()),
         load: load(context, &events),
         events,
         shutdown: shutdown.clone(),
     };
     let reporter = Reporter::start_for(&context.output, receiver, Some(shutdown), Span::Forever);
-    let result = schedule.run().await;
+    let (result, ()) = tokio::join!(schedule.run(), clock::refresh_for_ever(context, &views));
     reporter.finish().await;
     // It ends only when a signal asks for it.
     Ok(result.map(|()| exit::INTERRUPTED)?)
@@ -42,7 +44,7 @@ fn load(context: &Context, events: &Events) -> Load {
             let run_id = uuid::Uuid::new_v4().to_string();
             let workshop = Workshop::new(&context, &start.project, &run_id).after(&told, start.again);
             let task = Task { job: start.job, request: start.request, options: Options::default() };
-            loading::run_one(&workshop, task, &events).await.1
+            workshop::run_one(&workshop, task, &events).await.1
         }
         .boxed()
     })

@@ -5,6 +5,7 @@
 mod adopt;
 mod apply;
 mod check;
+pub(super) mod clock;
 mod drop;
 mod graph;
 mod place;

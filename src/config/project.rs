@@ -13,9 +13,12 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use chrono_tz::Tz;
+
 use self::document::Document;
 use super::connection::ConnectionSpec;
 use super::environment::Environment;
+use super::file::Value;
 use super::finding::{Finding, to_error};
 use super::job::Job;
 use super::overrides::Overrides;
@@ -120,6 +123,16 @@ impl Project {
     #[must_use]
     pub fn placeholder(&self, name: &str) -> Option<&str> {
         self.document.placeholders.get(name).map(String::as_str).or_else(|| self.env.var(name))
+    }
+
+    /// The zone of `[defaults]`, for what belongs to no job; UTC without.
+    #[must_use]
+    pub fn timezone(&self) -> Tz {
+        let text = self.document.defaults.entries.get("timezone").map(|(_, item)| &item.value);
+        match text {
+            Some(Value::Text(text)) => text.parse().unwrap_or(Tz::UTC),
+            _ => Tz::UTC,
+        }
     }
 
     /// What the project says about materialized views, by pattern.

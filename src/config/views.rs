@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
+use chrono_tz::Tz;
+
 use super::nearest::{did_you_mean, listed};
 use super::quantity::{parse_duration, parse_size};
+use crate::interval::Schedule;
 use crate::name::TableName;
 
 /// The keys, as both places write them.
@@ -171,6 +174,14 @@ impl ViewRules {
         self.patterns.sort_by(|(one, _), (other, _)| (other.len(), one).cmp(&(one.len(), other)));
     }
 
+    /// Whether any view may be due by a clock of its own.
+    #[must_use]
+    pub fn has_clocks(&self) -> bool {
+        let patterns = self.patterns.iter().map(|(_, options)| options);
+        let mut all = patterns.chain(self.files.iter().map(|(_, options)| options));
+        all.any(|options| options.schedule.is_some() || options.every.is_some())
+    }
+
     /// Adds what a view's own file says.
     pub fn add_file(&mut self, view: TableName, options: ViewOptions) {
         self.files.push((view, options));
@@ -256,16 +267,9 @@ fn work_mem(text: &str) -> Result<u64, String> {
     if WORK_MEM.contains(&bytes) { Ok(bytes) } else { Err("is not between 64kB and 2TB".to_owned()) }
 }
 
-/// Checks the outer form of a schedule: five or six fields, or a word.
+/// Checks a schedule, which is kept as it was written: its zone is the project's.
 fn schedule(text: &str) -> Result<String, String> {
-    const WORDS: [&str; 8] =
-        ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@quarterly", "@yearly", "@annually"];
-    let fields = text.split_whitespace().count();
-    if WORDS.contains(&text) || (!text.starts_with('@') && matches!(fields, 5 | 6)) {
-        return Ok(text.to_owned());
-    }
-    let suggestion = did_you_mean(text, WORDS);
-    Err(format!("`{}` is not a cron expression or a word such as `@daily`{suggestion}", text.escape_debug()))
+    Schedule::parse(text, Tz::UTC).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
 /// `5m after success`, or the time alone.

@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::{BackfillId, Open, none_yet, settings, task_of};
 use crate::cli::args::LoadArgs;
+use crate::cli::workshop;
 use crate::cli::{Context, loading, run, stoppable};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit;
@@ -66,7 +67,7 @@ async fn set(context: &Context, id: &BackfillId, state: BackfillState) -> Result
     let job = project.job(&id.job)?;
     let Some(open) = Open::of(&project, &job, true).await? else { return Err(none_yet(id)) };
     let found = open.find(id).await?;
-    let owner = loading::owner(&uuid::Uuid::new_v4().to_string());
+    let owner = workshop::owner(&uuid::Uuid::new_v4().to_string());
     if open.ledger.set_backfill_state(&open.session, &found, state, &owner).await? {
         return Ok(found);
     }

@@ -10,7 +10,7 @@ use chrono::Utc;
 use super::places::{Place, Places};
 use super::{Checklist, Level, Line};
 use crate::cli::Context;
-use crate::cli::loading::Workshop;
+use crate::cli::workshop::Workshop;
 use crate::columns::{self, Expression};
 use crate::config::job::{CommitPolicy, EmptyWith, Job, LoadMode, Origin};
 use crate::config::project::Project;

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::place::{self, Place};
 use super::plan::{self, AskedArgs};
+use crate::cli::workshop;
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
 use crate::error::Result;
@@ -94,7 +95,7 @@ async fn work(
 }
 
 pub(super) fn owner() -> Owner {
-    loading::owner(&uuid::Uuid::new_v4().to_string())
+    workshop::owner(&uuid::Uuid::new_v4().to_string())
 }
 
 /// Says what happens, as it happens: to stderr for people, to stdout for programs.

@@ -8,6 +8,7 @@ use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
 use super::place::Place;
+use crate::cli::workshop;
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
 use crate::config::quantity::parse_duration;
@@ -182,7 +183,7 @@ fn refresher(
     Refresher {
         spec: place.spec.clone(),
         ledger,
-        owner: loading::owner(run_id),
+        owner: workshop::owner(run_id),
         events,
         shutdown: context.shutdown.clone(),
         rules: project.view_rules().clone(),
