@@ -96,9 +96,8 @@ async fn depends_on_says_what_a_function_with_a_body_of_text_reads() {
     project.pgtide("views refresh").run().await.expect(0);
     let status = project.pgtide("views status").run().await.expect(0);
     assert!(status.stdout.contains("1 unknown"), "{}", status.stdout);
-    let toml = std::fs::read_to_string(project.folder().join("pgtide.toml")).unwrap();
     let rules = "[views.\"mart.*\"]\ndepends_on = [\"src.rates\"]\n";
-    std::fs::write(project.folder().join("pgtide.toml"), format!("{toml}{rules}")).unwrap();
+    project.add_to_file(rules);
     project.pgtide("views refresh").run().await.expect(0);
     let status = project.pgtide("views status").run().await.expect(0);
     assert!(status.stdout.contains("1 fresh"), "{}", status.stdout);

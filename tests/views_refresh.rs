@@ -271,9 +271,8 @@ async fn younger_than_asked_for_and_never_are_left_alone_and_force_takes_fresh_o
          create materialized view mart.never as select * from src.t;",
     )
     .await;
-    let toml = std::fs::read_to_string(project.folder().join("pgtide.toml")).unwrap();
     let rules = "[views.\"mart.never\"]\nrefresh = \"never\"\n";
-    std::fs::write(project.folder().join("pgtide.toml"), format!("{toml}{rules}")).unwrap();
+    project.add_to_file(rules);
     let first = project.pgtide("views refresh").run().await.expect(0);
     assert!(first.stderr.contains("mart.never  left alone: refresh: never"), "{}", first.stderr);
     project.destination.exec("insert into src.t values (1)").await;

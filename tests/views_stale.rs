@@ -86,9 +86,8 @@ async fn what_nobody_can_see_is_unknown_and_what_tells_the_time_depends_on_it() 
     assert_eq!(state(&project, "mart.empty").await.0, "fresh");
     let (word, reason) = state(&project, "mart.clock").await;
     assert_eq!((&*word, &*reason), ("time-dependent", "its query tells the time; no max_age is set"));
-    let toml = std::fs::read_to_string(project.folder().join("pgtide.toml")).unwrap();
     let rules = "[views.\"mart.clock\"]\nmax_age = \"1h\"\n";
-    std::fs::write(project.folder().join("pgtide.toml"), format!("{toml}{rules}")).unwrap();
+    project.add_to_file(rules);
     assert_eq!(state(&project, "mart.clock").await.0, "fresh");
     // Its only failure was that it could not be read: that is what the monitor rings for.
     project.pgtide("views status --exit-code").run().await.expect(1);

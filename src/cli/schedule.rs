@@ -29,7 +29,13 @@ pub(super) async fn run(args: ScheduleArgs, context: &Context) -> anyhow::Result
         shutdown: shutdown.clone(),
     };
     let reporter = Reporter::start_for(&context.output, receiver, Some(shutdown), Span::Forever);
-    let (result, ()) = tokio::join!(schedule.run(), clock::refresh_for_ever(context, &views));
+    let clocks = async {
+        clock::refresh_for_ever(context, &views).await;
+        Ok(())
+    };
+    // Files that make no sense end both; a signal waits for both.
+    let result = futures::try_join!(schedule.run(), clocks).map(|((), ())| ());
+    drop(views);
     reporter.finish().await;
     // It ends only when a signal asks for it.
     Ok(result.map(|()| exit::INTERRUPTED)?)

@@ -90,7 +90,7 @@ impl Files {
         let mut said = files.take(look);
         // At the start no job is new.
         said.retain(|said| !matches!(said, Scheduling::JobAdded { .. }));
-        if files.jobs.jobs.is_empty() {
+        if files.jobs.jobs.is_empty() && !project.view_rules().has_clocks() {
             project.jobs()?;
             let what = format!("there are no jobs in {}", project.jobs_dir().display());
             return Err(Error::new(ErrorKind::Config, what).with_hint("pgtide init TABLE writes a first one"));

@@ -52,6 +52,13 @@ impl Project {
         self
     }
 
+    /// Adds to `pgtide.toml`.
+    pub(crate) fn add_to_file(&self, toml: &str) {
+        let file = self.folder().join("pgtide.toml");
+        let before = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(file, format!("{before}{toml}")).unwrap();
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
