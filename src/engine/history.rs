@@ -12,7 +12,7 @@ use crate::state::State;
 #[derive(Debug, Default)]
 pub(super) struct History {
     recorded: Vec<Recorded>,
-    /// The number of the latest attempt at each.
+    /// The number of the latest attempt at each that did not load what stands.
     attempts: Vec<i32>,
 }
 
@@ -36,7 +36,7 @@ impl History {
         self.of(interval).map(|record| Seen { state: record.state, loaded_at: record.loaded_at })
     }
 
-    /// The number of the latest attempt that was seen of an interval; 0 if there was none.
+    /// The number of the latest attempt that was seen of an interval; 0 if there was none, or nothing failed.
     pub(super) fn attempt(&self, interval: &DataInterval) -> i32 {
         self.place(interval).and_then(|place| self.attempts.get(place)).copied().unwrap_or(0)
     }

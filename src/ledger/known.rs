@@ -35,11 +35,11 @@ pub struct Known {
     pub loaded_at: Option<DateTime<Utc>>,
     /// Its rows, if pgtide counted them.
     pub rows: Option<i64>,
-    /// The latest attempt's number; 0 if there was none.
+    /// The latest attempt's number, if it was not the one that loaded what stands; else 0.
     pub attempt: i32,
     /// Attempts since it was last loaded or marked.
     pub tries: i32,
-    /// When the latest attempt ended.
+    /// When the latest attempt ended, if that was not when what stands was loaded.
     pub finished_at: Option<DateTime<Utc>>,
     /// The reason of the latest mark.
     pub reason: Option<String>,
@@ -47,13 +47,14 @@ pub struct Known {
     pub error: Option<String>,
 }
 
-/// Loaded intervals of which there is nothing more to say are together; grouped by one column only, since
-/// a server that expects many groups would sort all rows first. The others are a row each.
+/// Loaded intervals of which there is nothing more to say are together, with what sets them apart and no
+/// more; grouped by one column only, since a server that expects many groups would sort all rows first. The
+/// others are a row each.
 const KNOWN: &str = "
 select 'loaded' as state, null::uuid as token, i.definition_hash, 0 as tries, null as reason, null as error,
-       pg_catalog.array_agg(i.id), pg_catalog.array_agg(i.interval_start), pg_catalog.array_agg(i.interval_end),
-       pg_catalog.array_agg(i.loaded_at), pg_catalog.array_agg(i.rows), pg_catalog.array_agg(i.finished_at),
-       pg_catalog.array_agg(i.attempt)
+       0::bigint as id, null::timestamptz as finished_at, 0 as attempt,
+       pg_catalog.array_agg(i.interval_start), pg_catalog.array_agg(i.interval_end),
+       pg_catalog.array_agg(i.loaded_at), pg_catalog.array_agg(i.rows)
 from pgtide.interval i
 where i.job = $1 and i.state = 'loaded' and i.tries = 0 and i.token is null and i.reason is null
   and i.error_message is null
@@ -61,8 +62,8 @@ group by i.definition_hash
 union all
 select i.state, i.token, i.definition_hash, i.tries, i.reason,
        pg_catalog.split_part(i.error_message, e'\\n', 1),
-       array[i.id], array[i.interval_start], array[i.interval_end], array[i.loaded_at], array[i.rows],
-       array[i.finished_at], array[i.attempt]
+       i.id, i.finished_at, i.attempt,
+       array[i.interval_start], array[i.interval_end], array[i.loaded_at], array[i.rows]
 from pgtide.interval i
 where i.job = $1 and not (i.state = 'loaded' and i.tries = 0 and i.token is null and i.reason is null
   and i.error_message is null)";
@@ -131,35 +132,28 @@ impl Ledger {
 /// Adds every interval of a row.
 fn add(known: &mut Vec<Known>, row: &Row) -> Result<()> {
     let common = Known {
-        id: 0,
-        token: row.get(1),
+        id: row.get("id"),
+        token: row.get("token"),
         interval: DataInterval::WHOLE,
-        state: row.get::<_, &str>(0).parse()?,
+        state: row.get::<_, &str>("state").parse()?,
         activity: Activity::Idle,
-        definition_hash: row.get::<_, Option<&str>>(2).map(Arc::from),
+        definition_hash: row.get::<_, Option<&str>>("definition_hash").map(Arc::from),
         loaded_at: None,
         rows: None,
-        attempt: 0,
-        tries: row.get(3),
-        finished_at: None,
-        reason: row.get(4),
-        error: row.get(5),
+        attempt: row.get("attempt"),
+        tries: row.get("tries"),
+        finished_at: row.get("finished_at"),
+        reason: row.get("reason"),
+        error: row.get("error"),
     };
-    let ids: Vec<i64> = row.get(6);
-    let [starts, ends]: [Vec<Timestamp<DateTime<Utc>>>; 2] = [row.get(7), row.get(8)];
-    let [loaded_at, finished_at]: [Vec<Option<DateTime<Utc>>>; 2] = [row.get(9), row.get(11)];
-    let rows: Vec<Option<i64>> = row.get(10);
-    let attempts: Vec<i32> = row.get(12);
-    let bounds = starts.into_iter().zip(ends);
-    let times = loaded_at.into_iter().zip(finished_at);
-    let all = ids.into_iter().zip(bounds).zip(times).zip(rows.into_iter().zip(attempts));
-    known.extend(all.map(|(((id, (start, end)), (loaded_at, finished_at)), (rows, attempt))| Known {
-        id,
+    let [starts, ends]: [Vec<Timestamp<DateTime<Utc>>>; 2] = [row.get(9), row.get(10)];
+    let loaded_at: Vec<Option<DateTime<Utc>>> = row.get(11);
+    let rows: Vec<Option<i64>> = row.get(12);
+    let all = starts.into_iter().zip(ends).zip(loaded_at.into_iter().zip(rows));
+    known.extend(all.map(|((start, end), (loaded_at, rows))| Known {
         interval: DataInterval { start: instant(start), end: instant(end) },
         loaded_at,
         rows,
-        attempt,
-        finished_at,
         ..common.clone()
     }));
     Ok(())
