@@ -32,7 +32,7 @@ pub(super) fn add(context: &Context<'_>, newest: DataInterval, plan: &mut Plan) 
 
 /// The reload of an interval for a newer one, if its load is older than that was due.
 fn reload(context: &Context<'_>, earlier: DataInterval, newer: &DataInterval) -> Option<Planned> {
-    let is_outdated = |record: &&&Recorded| {
+    let is_outdated = |record: &&Recorded| {
         record.state == State::Loaded
             && !record.is_live
             && record.loaded_at.is_some_and(|loaded| loaded < clock::due_at(context.job, newer))

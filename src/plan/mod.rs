@@ -12,13 +12,14 @@ mod due;
 mod lookback;
 mod overlap;
 mod past;
+mod records;
 mod snapshot;
 mod verdict;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -31,6 +32,7 @@ use crate::state::State;
 pub use clock::{complete_at, due_at, late, newest_complete, newest_due, next_due, upcoming};
 
 use clock::Bounds;
+use records::Records;
 
 /// The most intervals that one plan holds: 28 years of hours.
 pub const MAX_INTERVALS: usize = 250_000;
@@ -250,7 +252,7 @@ struct Context<'a> {
     calendar: Calendar,
     request: &'a Request,
     recorded: &'a [Recorded],
-    ledger: HashMap<DataInterval, &'a Recorded>,
+    ledger: Records<'a>,
     now: DateTime<Utc>,
     bounds: Bounds,
     /// The last instant at which an interval may end to be due.
@@ -267,7 +269,7 @@ impl<'a> Context<'a> {
             calendar: job.calendar?,
             request,
             recorded,
-            ledger: recorded.iter().map(|record| (record.interval, record)).collect(),
+            ledger: Records::of(recorded),
             now,
             bounds: Bounds::of(job),
             due_until: clock::due_until(job, now),

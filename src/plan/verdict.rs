@@ -11,7 +11,7 @@ use crate::state::State;
 impl Context<'_> {
     /// Decides about an interval that was asked for by name.
     pub(super) fn decide_named(&self, interval: DataInterval) -> Planned {
-        let record = self.ledger.get(&interval).copied();
+        let record = self.ledger.get(&interval);
         let question = self.question(self.request.reload, None);
         let mut planned = question.planned(interval, self.calendar.key(&interval), record);
         let ready_at = clock::complete_at(self.job, &interval);
@@ -31,7 +31,7 @@ impl Context<'_> {
 
     /// Decides about a due interval that was not named; none when nothing needs to be done or said.
     pub(super) fn decide_due(&self, interval: DataInterval) -> Option<Planned> {
-        let record = self.ledger.get(&interval).copied();
+        let record = self.ledger.get(&interval);
         let is_quiet = |record: &Recorded| match record.state {
             State::Loaded => !(self.request.stale && self.is_other_definition(record)),
             State::Skipped => true,
