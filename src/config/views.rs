@@ -269,10 +269,10 @@ fn work_mem(text: &str) -> Result<u64, String> {
 
 /// Checks a schedule, which is kept as it was written: its zone is the project's.
 fn schedule(text: &str) -> Result<String, String> {
-    const WORDS: [&str; 7] =
-        ["@hourly", "@daily", "@midnight", "@weekly", "@monthly", "@yearly", "@annually"];
     Schedule::parse(text, Tz::UTC).map(|_| text.to_owned()).map_err(|error| match text.starts_with('@') {
-        true => format!("`{}` is not a schedule{}", text.escape_debug(), did_you_mean(text, WORDS)),
+        true => {
+            format!("`{}` is not a schedule{}", text.escape_debug(), did_you_mean(text, Schedule::words()))
+        }
         false => error.to_string(),
     })
 }
