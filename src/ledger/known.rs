@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::read::judged;
 use super::{Activity, Ledger, interval_of};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
@@ -152,6 +152,9 @@ impl Ledger {
                 });
             }
         }
+        if !tuples.is_over() {
+            return Err(Error::new(ErrorKind::Internal, format!("{doing}: what was sent is not whole")));
+        }
         if !others.is_empty() {
             let rows = session.query(doing, &self.sql(OTHERS), &[&others]).await?;
             for row in &rows {
@@ -220,6 +223,11 @@ impl Tuples {
         }
     }
 
+    /// Whether all tuples were taken and the trailer, a count of -1, is what is left.
+    fn is_over(&self) -> bool {
+        self.buffer[..] == (-1_i16).to_be_bytes()
+    }
+
     /// The next tuple, if it is there whole.
     fn next(&mut self) -> Option<[Option<Bytes>; 6]> {
         let mut rest = &self.buffer[..];
@@ -286,6 +294,9 @@ mod tests {
             }
             let expected = |n: i64| [0, 1, 2, 3, 4, 5].map(|i| (i != 3).then_some(n * 10 + i));
             assert_eq!(found, [expected(7), expected(-1)], "in parts of {size}");
+            assert!(tuples.is_over());
+            tuples.add(&[0]);
+            assert!(!tuples.is_over(), "something is left");
         }
     }
 
