@@ -102,6 +102,17 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Reads what reads what, and nothing that waits while a view is refreshed, as its size does.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn read_edges(session: &Session) -> Result<Self> {
+        let mut catalog = Self::default();
+        let edges = catalog.read_graph(session, &[]).await?;
+        catalog.link(edges);
+        Ok(catalog)
+    }
+
     /// Reads objects; gives the edges among all that the catalog has.
     async fn read_graph(&mut self, session: &Session, more: &[u32]) -> Result<Vec<(Node, Node)>> {
         let doing = "reading what the views read";
