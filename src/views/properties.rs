@@ -4,6 +4,8 @@
 //! statements that make it again are given for any schema: the one where a view is built beside the
 //! live one has the same names in it, so that nothing has to be renamed when they change places.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +14,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 const PROPERTIES: &str = include_str!("properties.sql");
+const BLOCKERS: &str = include_str!("blockers.sql");
 
 /// A materialized view or a view with all that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -149,6 +152,23 @@ impl Dependent {
     }
 }
 
+/// What keeps each of these views from being replaced, as [`Properties::blockers`], in one statement; no
+/// view is locked.
+///
+/// # Errors
+/// The server's.
+pub async fn blockers(session: &Session, oids: &[u32]) -> Result<BTreeMap<u32, Vec<String>>> {
+    let doing = "looking for what stands on views";
+    let sql = format!("select c.oid, ({BLOCKERS}) from pg_catalog.pg_class c where c.oid = any ($1)");
+    let mut found = BTreeMap::new();
+    for row in session.query(doing, &sql, &[&oids]).await? {
+        let texts = serde_json::from_value(row.get(1))
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("{doing}: {e}")))?;
+        found.insert(row.get(0), texts);
+    }
+    Ok(found)
+}
+
 impl Properties {
     /// Reads all of a materialized view or view.
     ///
@@ -156,7 +176,8 @@ impl Properties {
     /// `Preflight`, if there is no relation of this OID; the server's.
     pub async fn read(session: &Session, oid: u32) -> Result<Self> {
         let doing = "reading what belongs to a view";
-        let sql = PROPERTIES.replace("{compression}", compression(session.server().version_num));
+        let compression = compression(session.server().version_num);
+        let sql = PROPERTIES.replace("{compression}", compression).replace("{blockers}", BLOCKERS);
         let row = session.query_opt(doing, &sql, &[&oid]).await?;
         let row = row.ok_or_else(|| Error::new(ErrorKind::Preflight, "the view is gone"))?;
         let object: serde_json::Value = row.get("properties");

@@ -233,7 +233,7 @@ fn replaced(
 }
 
 /// Chooses the way; what belongs to the view is read where it may be swapped.
-pub(super) async fn choose(
+async fn choose(
     session: &Session,
     asked: RefreshMode,
     view: &MaterializedView,
@@ -243,10 +243,14 @@ pub(super) async fn choose(
         RefreshMode::Auto | RefreshMode::Swap => Some(Properties::read(session, view.oid).await?),
         _ => None,
     };
-    let obstacle = properties.as_ref().and_then(|properties| properties.blockers.first());
-    let obstacle = obstacle.map(|object| format!("{object} reads it"));
+    let obstacle = obstacle(properties.as_ref().map_or(&[], |properties| &properties.blockers));
     let choice = strategy::choose(asked, view, record, obstacle.as_deref())?;
     Ok((choice, properties))
+}
+
+/// What makes a swap impossible, in words.
+pub(super) fn obstacle(blockers: &[String]) -> Option<String> {
+    blockers.first().map(|object| format!("{object} reads it"))
 }
 
 /// Under one snapshot nothing can be concurrent: that compares with rows that the snapshot does not see.
