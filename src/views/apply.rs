@@ -192,8 +192,10 @@ impl Applier<'_> {
         if self.session.is_closed() || error.kind() == ErrorKind::Interrupted {
             return Err(error);
         }
+        let hint = error.hint().map(|hint| format!("hint: {}", hint.replace('\n', "; ")));
         let message = std::iter::once(error.chain())
             .chain(error.details().iter().cloned())
+            .chain(hint)
             .collect::<Vec<_>>()
             .join("; ");
         for step in steps {

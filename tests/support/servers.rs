@@ -1,4 +1,4 @@
-//! The shared pair of servers, and databases on them.
+//! The shared pair of servers, their version, and databases on them.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,7 +7,7 @@ use std::thread;
 use pgtide::sandbox::{Options, Programs, Server};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::CANARY;
+use super::{CANARY, until};
 
 static SHARED: OnceLock<(Server, Server)> = OnceLock::new();
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -50,6 +50,31 @@ fn shared() -> &'static (Server, Server) {
 fn start(name: &str, options: &Options) -> Server {
     let programs = Programs::find().unwrap_or_else(|e| panic!("{e}\n{}", e.hint().unwrap_or_default()));
     Server::start(&programs, name, options).unwrap_or_else(|e| panic!("{}\n{:?}", e.chain(), e.details()))
+}
+
+/// The major version of the servers: what a test expects, or can make at all, may depend on it.
+pub(crate) fn server_major() -> u32 {
+    static MAJOR: OnceLock<u32> = OnceLock::new();
+    *MAJOR.get_or_init(|| {
+        let programs = Programs::find().unwrap_or_else(|e| panic!("{e}\n{}", e.hint().unwrap_or_default()));
+        let digits: String = programs.version().chars().take_while(char::is_ascii_digit).collect();
+        digits.parse().unwrap()
+    })
+}
+
+/// Waits until the server has counted every row that was written by now. Before Postgres 15 a process of
+/// its own counts, up to a second late, in the order in which it is told.
+pub(crate) async fn until_counted(database: &Database) {
+    if server_major() >= 15 {
+        return;
+    }
+    let client = database.client().await;
+    client.batch_execute("create temporary table written_last as select 1").await.unwrap();
+    let sql = "select pg_stat_get_tuples_inserted('pg_temp.written_last'::regclass)";
+    until("the rows are counted", || async {
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0
+    })
+    .await;
 }
 
 /// One database of one test.
