@@ -177,10 +177,23 @@ async fn types_that_the_user_made() {
         let output = copy(&pair, &["public.t"]).await.expect(78);
         let told = "carries type OIDs, which a destination older than 14 refuses";
         assert_eq!(output.stderr.matches(told).count(), 6, "{}", output.stderr);
+        assert_eq!(pair.destination.scalar("select to_regclass('public.t') is null").await, "t");
         pair.source.exec("alter table public.t drop ms, drop p, drop ps, drop a, drop hs, drop ds").await;
     }
     copy(&pair, &["public.t"]).await.expect(0);
     assert_equal(&pair.source, &pair.destination, "public.t", "public.t").await;
+}
+
+#[tokio::test]
+async fn a_table_that_cannot_take_a_type_of_the_user_is_refused_before_it_is_made() {
+    let pair = databases("not_made").await;
+    pair.source
+        .exec("create type public.mood as enum ('ok', 'gone'); create table public.t (m public.mood)")
+        .await;
+    pair.destination.exec("create type public.mood as enum ('ok')").await;
+    let output = copy(&pair, &["public.t"]).await.expect(78);
+    assert!(output.stderr.contains("public.mood"), "{}", output.stderr);
+    assert_eq!(pair.destination.scalar("select to_regclass('public.t') is null").await, "t");
 }
 
 #[tokio::test]

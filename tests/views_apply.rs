@@ -299,7 +299,7 @@ async fn everything_that_belongs_to_a_view_survives_a_replacement_and_default_pr
         select indexdef from pg_indexes where schemaname = 'mart' and tablename = 'sales'
         union all select array_to_string(reloptions, ',') || pg_get_userbyid(relowner) from pg_class where oid = 'mart.sales'::regclass
         union all select attname || attstattarget from pg_attribute where attrelid = 'mart.sales'::regclass and attstattarget > 0
-        union all select attname || attstorage || coalesce(to_jsonb(a) ->> 'attcompression', '') from pg_attribute a where attrelid = 'mart.sales'::regclass and attnum > 0
+        union all select attname || attstorage::text || coalesce(to_jsonb(a) ->> 'attcompression', '') from pg_attribute a where attrelid = 'mart.sales'::regclass and attnum > 0
         union all select pg_get_statisticsobjdef(oid) from pg_statistic_ext where stxrelid = 'mart.sales'::regclass
         union all select obj_description('mart.by_hand'::regclass) || obj_description('mart.sales'::regclass)
         union all select indexrelid::regclass::text from pg_index where indrelid = 'mart.sales'::regclass and indisclustered

@@ -277,7 +277,7 @@ async fn a_function_whose_text_lacks_a_schema_is_named_with_what_helps() {
     )
     .await;
     for (view, function) in [("a", "SQL function \"by_sql\""), ("b", "PL/pgSQL function mart.by_plpgsql()")] {
-        let output = project.pgtide(&format!("views refresh mart.{view}")).run().await.expect(1);
+        let output = project.pgtide(&format!("views refresh mart.{view}")).run().await.expect(78);
         for part in
             ["relation \"rates\" does not exist (42P01)", &format!("hint: {function} names it without")]
         {
