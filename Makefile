@@ -3,9 +3,13 @@
 TEST_THREADS ?= 4
 CARGO ?= cargo
 
+# Of `make versions`: which, and the tests by the beginnings of their names; none are all of them.
+VERSIONS ?= 13 18
+VERSION_TESTS ?= views columns:: values::
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test versions postgres lint bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +22,16 @@ demo: setup ## The whole story on two throw-away servers with real data
 
 test: setup lint ## Everything that must pass: lint, then all tests on real servers
 	$(CARGO) test -- --test-threads $(TEST_THREADS)
+
+versions: setup postgres ## The tests of views, columns and values on Postgres 13 and 18; VERSIONS="14 17" and VERSION_TESTS= change both
+	@failed=; for version in $(VERSIONS); do \
+	  printf '\nPostgres %s\n' "$$version"; \
+	  PG_BIN="$(CURDIR)/target/postgres/$$version/bin" $(CARGO) test --test all -- --test-threads $(TEST_THREADS) \
+	    $(VERSION_TESTS) || failed="$$failed $$version"; \
+	done; [ -z "$$failed" ] || { printf 'tests failed on Postgres%s\n' "$$failed" >&2; exit 1; }
+
+postgres: ## Server programs of other Postgres versions, by npm, into target/postgres (quick when all is there)
+	@sh scripts/postgres.sh $(VERSIONS)
 
 lint: ## Format, clippy and documentation, warnings refused
 	$(CARGO) fmt --check
