@@ -23,12 +23,8 @@ demo: setup ## The whole story on two throw-away servers with real data
 test: setup lint ## Everything that must pass: lint, then all tests on real servers
 	$(CARGO) test -- --test-threads $(TEST_THREADS)
 
-versions: setup postgres ## The tests of views, columns and values on Postgres 13 and 18; VERSIONS="14 17" and VERSION_TESTS= change both
-	@failed=; for version in $(VERSIONS); do \
-	  printf '\nPostgres %s\n' "$$version"; \
-	  PG_BIN="$(CURDIR)/target/postgres/$$version/bin" $(CARGO) test --test all -- --test-threads $(TEST_THREADS) \
-	    $(VERSION_TESTS) || failed="$$failed $$version"; \
-	done; [ -z "$$failed" ] || { printf 'tests failed on Postgres%s\n' "$$failed" >&2; exit 1; }
+versions: setup postgres ## Tests of views, columns and values on Postgres 13 and 18: VERSIONS="14 17" VERSION_TESTS= for all tests on others
+	@CARGO="$(CARGO)" TEST_THREADS="$(TEST_THREADS)" VERSION_TESTS="$(VERSION_TESTS)" sh scripts/versions.sh $(VERSIONS)
 
 postgres: ## Server programs of other Postgres versions, by npm, into target/postgres (quick when all is there)
 	@sh scripts/postgres.sh $(VERSIONS)

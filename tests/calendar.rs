@@ -10,7 +10,7 @@ use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use tokio_postgres::Client;
 
-use crate::support::{databases, server_major};
+use crate::support::{databases, lower_major};
 
 /// The first minute, on the minute, at which the local clock has come to a date.
 const START_OF_DATE: &str = "
@@ -174,7 +174,7 @@ async fn elapsed_steps_are_the_bins_of_postgres() {
     let pair = databases("calendar_bins").await;
     let client = pair.source.client().await;
     // Postgres 13 has no date_bin: its arithmetic of seconds says the same.
-    let sql = if server_major() >= 14 {
+    let sql = if lower_major() >= 14 {
         "select date_bin(make_interval(secs => $1), $2, timestamptz 'epoch')"
     } else {
         "select to_timestamp(floor(extract(epoch from $2::timestamptz) / $1::float8) * $1::float8)"

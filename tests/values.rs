@@ -4,7 +4,7 @@
 //! setting that decides how a value looks fixed.
 
 use crate::support::rows::assert_equal;
-use crate::support::{Database, Pair, databases, pgtide, server_major};
+use crate::support::{Database, Pair, databases, lower_major, pgtide, server_major};
 
 /// Copies with these arguments, between the two databases of a test.
 async fn copy(pair: &Pair, arguments: &[&str]) -> crate::support::cli::Output {
@@ -15,7 +15,7 @@ async fn copy(pair: &Pair, arguments: &[&str]) -> crate::support::cli::Output {
 
 /// The same table without what Postgres 13 cannot make; as it stands for every other server.
 fn with_13(sql: &str, others: &[(&str, &str)]) -> String {
-    let others = if server_major() < 14 { others } else { &[] };
+    let others = if lower_major() < 14 { others } else { &[] };
     others.iter().fold(sql.to_owned(), |sql, (new, old)| {
         assert!(sql.contains(new), "{new}");
         sql.replace(new, old)

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
 use super::{everything_said, guarded, host, open, setting, spec};
-use crate::support::{Database, databases, server_major, until};
+use crate::support::{Database, databases, lower_major, until};
 
 fn spec_of(database: &Database) -> ConnectionSpec {
     let database_name = database.name().to_owned();
@@ -53,7 +53,7 @@ async fn the_settings_are_in_force_whatever_the_role_says() {
             ("default_transaction_read_only", if side == Side::Source { "on" } else { "off" }),
             ("synchronize_seqscans", if side == Side::Source { "off" } else { "on" }),
         ] {
-            if server_major() < 14 && SINCE_14.contains(&name) {
+            if lower_major() < 14 && SINCE_14.contains(&name) {
                 continue;
             }
             let found = setting(&session, name).await;
