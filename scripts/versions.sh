@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs tests on the named Postgres versions, which scripts/postgres.sh has fetched: each on both sides, then
-# values and columns from the first version to the last and back. VERSION_TESTS are beginnings of tests' names.
+# values and columns from the first version to the last and back. VERSION_TESTS are parts of tests' names.
 set -eu
 cd "$(dirname "$0")/.."
 
