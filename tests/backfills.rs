@@ -151,9 +151,20 @@ async fn a_cancelled_backfill_stops_at_once_and_leaves_its_days_to_others() {
 #[tokio::test]
 async fn a_day_that_fails_fails_the_backfill_of_every_process() {
     let project = project("backfill_fails", "").await;
-    project.destination.exec("alter table mart.events add constraint not_4 check (id <> 4)").await;
+    // The last row of a day; its first, as that of each other day, waits until both processes are at work.
+    project.destination.exec("alter table mart.events add constraint not_4 check (id <> 11992)").await;
+    let (keys, watch) = (project.destination.client().await, project.destination.client().await);
+    let first = "begin; insert into mart.events select id, now(), '' from generate_series(1, 12) id";
+    keys.batch_execute(first).await.unwrap();
     let runs: Vec<_> =
         (0..2).map(|_| project.pgtide(&format!("{TWELVE} --parallel 2 --max-rate 3000")).spawn()).collect();
+    until("both processes are at work", || async {
+        let sql = "select count(distinct pid) from pgtide.interval where token is not null";
+        // The first run is about to make the ledger.
+        watch.query_one(sql, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) == 2)
+    })
+    .await;
+    keys.batch_execute("rollback").await.unwrap();
     for run in runs {
         let output = run.finish().await.expect(1);
         for part in ["1 failed", "x 2026-01-05", "not_4", "try again: pgtide backfill resume events/1"] {

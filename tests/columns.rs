@@ -13,7 +13,7 @@ use pgtide::postgres::ident::quote;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::catalog::{name, sessions};
-use crate::support;
+use crate::support::{self, lower_major, server_major};
 
 /// What becomes of a pair of types.
 #[derive(Debug, Clone, Copy)]
@@ -166,7 +166,8 @@ impl Bench {
         Self { source, destination, timezone: None }
     }
 
-    async fn check(&self, (from, value, into, becomes): Case) {
+    async fn check(&self, case: Case) {
+        let Some((from, value, into, becomes)) = on_this_server(case) else { return };
         let label = format!("{value}::{from} into {into}");
         let plan = match (self.decide(from, value, into).await, becomes) {
             (Err(_), Refused) => return,
@@ -238,6 +239,16 @@ impl Bench {
         let all: Vec<String> = values.iter().map(select).collect();
         texts(&self.destination, &all.join(" union all ")).await
     }
+}
+
+/// The case as Postgres 13 can make it, and what becomes of it there: it has neither multiranges nor
+/// infinite numerics, and refuses types of users by their OIDs. All others have it as it stands.
+fn on_this_server((from, value, into, becomes): Case) -> Option<Case> {
+    const CARRY_OIDS: [&str; 4] = ["public.mood[]", "public.pair[]", "public.positive[]", "public.hstore[]"];
+    let lacks = lower_major() < 14;
+    let value = if lacks && from == "numeric" && value == "'Infinity'" { "'NaN'" } else { value };
+    let becomes = if server_major() < 14 && CARRY_OIDS.contains(&into) { Refused } else { becomes };
+    (!lacks || !from.contains("multirange")).then_some((from, value, into, becomes))
 }
 
 /// The first column of all rows.
@@ -349,28 +360,38 @@ const MATRIX: &[(&str, &[&str])] = &[
 async fn every_accepted_pair_of_many_types_stores_what_the_cast_gives() {
     let bench = Bench::new("matrix").await;
     let (mut sources, mut targets) = (Vec::new(), Vec::new());
+    let can_make = |value: &&&str| !(lower_major() < 14 && **value == "'-Infinity'");
     for (number, (data_type, values)) in MATRIX.iter().enumerate() {
         let table = name(&format!("public.t{number}"));
         let make = format!("create table {table} (c {data_type})");
         bench.destination.batch("making a table", &make).await.unwrap();
-        let fill: String =
-            values.iter().map(|v| format!("; insert into {table} select ({v})::{data_type}")).collect();
+        let fill: String = values
+            .iter()
+            .filter(can_make)
+            .map(|v| format!("; insert into {table} select ({v})::{data_type}"))
+            .collect();
         bench.source.batch("making a table", &format!("{make}{fill}")).await.unwrap();
         sources.push(find_relation(&bench.source, &table).await.unwrap());
         targets.push(find_relation(&bench.destination, &table).await.unwrap());
     }
     let mut accepted = 0;
     for (source, (from, values)) in sources.iter().zip(MATRIX) {
+        let values: Vec<&str> = values.iter().filter(can_make).copied().collect();
         for (target, (into, _)) in targets.iter().zip(MATRIX) {
             let Ok(plan) = bench.decide_on(&source.columns, &target.columns) else {
-                assert_ne!(from, into, "a type goes into itself");
+                assert!(
+                    from != into || (server_major() < 14 && *from == "public.mood[]"),
+                    "{from} goes into itself"
+                );
                 continue;
             };
             accepted += 1;
             let (s, t) = (source.name.to_string(), target.name.to_string());
             let label = format!("{values:?} of {from} into {into}");
             match bench.copy(&plan, &s, &t).await {
-                Ok(()) => assert_eq!(bench.stored(&t).await, bench.cast(from, values, into).await, "{label}"),
+                Ok(()) => {
+                    assert_eq!(bench.stored(&t).await, bench.cast(from, &values, into).await, "{label}")
+                }
                 // A label that is not there; a domain's check.
                 Err(code) => assert!(code == "22P02" || code == "23514", "{label}: {code}"),
             }

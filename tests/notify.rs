@@ -127,8 +127,26 @@ async fn a_stopped_run_tells_nobody() {
     let running = project.pgtide(RUN).spawn();
     events::until_sent(&project.destination, running.pid(), events::ROW_BYTES * 250).await;
     running.signal(Signal::SIGTERM);
-    running.finish().await.expect(143);
-    assert!(read(&project, "told-success.json").is_none() && read(&project, "told-failure.json").is_none());
+    let output = running.finish().await.expect(143);
+    for file in ["told-success.json", "told-failure.json"] {
+        assert!(read(&project, file).is_none(), "{file} is there; {}", output.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_before_its_first_interval_tells_nobody() {
+    let project = told("notify_stopped_early", TOLD).await;
+    let client = project.source.client().await;
+    client.batch_execute("begin; lock table public.events in access exclusive mode").await.unwrap();
+    let running = project.pgtide(RUN).spawn();
+    let waits = "select count(*) from pg_stat_activity
+                 where datname = current_database() and application_name like 'pgtide%' and wait_event_type = 'Lock'";
+    until("the run waits for the lock", || async { project.source.scalar(waits).await != "0" }).await;
+    running.signal(Signal::SIGTERM);
+    let output = running.finish().await.expect(143);
+    for file in ["told-success.json", "told-failure.json"] {
+        assert!(read(&project, file).is_none(), "{file} is there; {}", output.stderr);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

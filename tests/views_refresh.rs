@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::support::{Database, Pair, Project, private_server, until};
+use crate::support::{Database, Pair, Project, private_server, until, until_counted};
 use crate::views_graph::project;
 
 /// Objects of an event.
@@ -93,7 +93,8 @@ async fn on_unchanged_data_nothing_is_written_to_the_log() {
     for _ in 0..5 {
         let before = database.scalar("select pg_current_wal_insert_lsn()").await;
         let started = std::time::Instant::now();
-        project.pgtide("views refresh").run().await.expect(0);
+        // Not `run`, which may write something to wait for.
+        project.pgtide("views refresh").spawn().finish().await.expect(0);
         println!("30 fresh views: {:?} in all", started.elapsed());
         let written = format!("select pg_current_wal_insert_lsn() - '{before}'::pg_lsn");
         least = least.min(database.scalar(&written).await.parse().unwrap());
@@ -140,6 +141,7 @@ async fn blocked(hint: &str) -> (Project, tokio_postgres::Client) {
     .await;
     project.pgtide("views refresh").run().await.expect(0);
     project.destination.exec("insert into src.t values (2)").await;
+    until_counted(&project.destination).await;
     let blocker = project.destination.client().await;
     blocker.batch_execute("begin; lock table src.t in access exclusive mode").await.unwrap();
     (project, blocker)
@@ -260,6 +262,32 @@ async fn consistent_shows_all_views_one_snapshot() {
     let told = project.pgtide("views refresh").run().await.expect(0);
     assert!(told.stderr.contains("src.b"), "{}", told.stderr);
     assert_eq!(project.destination.scalar(shown).await, "110");
+}
+
+#[tokio::test]
+async fn a_function_whose_text_lacks_a_schema_is_named_with_what_helps() {
+    let project = project(
+        "refresh_path",
+        "create table public.rates (id int); insert into public.rates values (1);
+         create function mart.by_sql() returns bigint language sql as 'select count(*) from rates';
+         create function mart.by_plpgsql() returns bigint language plpgsql as
+           'begin return (select count(*) from rates); end';
+         create materialized view mart.a as select mart.by_sql() as n with no data;
+         create materialized view mart.b as select mart.by_plpgsql() as n with no data;",
+    )
+    .await;
+    for (view, function) in [("a", "SQL function \"by_sql\""), ("b", "PL/pgSQL function mart.by_plpgsql()")] {
+        let output = project.pgtide(&format!("views refresh mart.{view}")).run().await.expect(78);
+        for part in
+            ["relation \"rates\" does not exist (42P01)", &format!("hint: {function} names it without")]
+        {
+            assert!(output.stderr.contains(part), "{part}: {}", output.stderr);
+        }
+    }
+    let mended = "alter function mart.by_sql() set search_path = public;
+                  alter function mart.by_plpgsql() set search_path = public";
+    project.destination.exec(mended).await;
+    project.pgtide("views refresh").run().await.expect(0);
 }
 
 #[tokio::test]

@@ -14,6 +14,10 @@ const FIRST_GENERATED_OID: u32 = 10_000;
 /// Since 14 a server takes another server's OIDs of user-defined types in arrays and rows.
 const FOREIGN_OIDS_SINCE: i32 = 140_000;
 
+/// Extensions of Postgres whose values have had one binary form in every version; each major version
+/// brings another version of them, so that no update could make two servers equal.
+const UNCHANGED_EXTENSIONS: [&str; 3] = ["citext", "hstore", "ltree"];
+
 /// What the job and the destination add to a decision.
 pub(super) struct Context<'a> {
     /// The job's time zone, if it has one.
@@ -198,7 +202,7 @@ fn base(s: &DataType, t: &DataType, context: &Context<'_>) -> Fit {
 }
 
 fn extension(s: &DataType, t: &DataType, (name, version, target_version): (&str, &str, &str)) -> Fit {
-    if version != target_version {
+    if version != target_version && !UNCHANGED_EXTENSIONS.contains(&name) {
         return Fit::Refuse(format!("extension {name} is {version} here, {target_version} there"));
     }
     if is_narrower("", s.typmod, t.typmod) { too_narrow() } else { Fit::Pass(None) }

@@ -269,9 +269,35 @@ fn hint(db: &DbError, show_values: bool) -> Option<String> {
         code if !show_values && class(code) == "23" && db.detail().is_some() => {
             "--show-values prints the server's detail, which may hold a row's values"
         }
+        code if is_name(code) && matches!(db.position(), Some(ErrorPosition::Internal { .. })) => {
+            return Some(name_in(called_in(db.where_().unwrap_or_default())));
+        }
         _ => return db.hint().map(printable),
     };
     Some(own.to_owned())
+}
+
+/// Whether something that has a name was not found: a table, a function, a type, a schema.
+fn is_name(code: &str) -> bool {
+    matches!(code, "42P01" | "42883" | "42704" | "3F000")
+}
+
+/// `SQL function "f"` or `PL/pgSQL function mart.f()`: where a context says that an error arose.
+fn called_in(context: &str) -> Option<&str> {
+    let line = context.lines().next()?;
+    match line.strip_prefix("SQL function \"") {
+        Some(rest) => line.get(.."SQL function \"\"".len() + rest.find('"')?),
+        None => raised_in(line).filter(|place| !place.ends_with("inline_code_block")),
+    }
+}
+
+/// What helps where a function's own text names something without its schema.
+fn name_in(function: Option<&str>) -> String {
+    let place = function.map_or_else(|| "a function".to_owned(), printable);
+    format!(
+        "{place} names it without a schema: pgtide's sessions, and every refresh from Postgres 17 on, have no \
+         search_path of a role\nwrite the schema in the function, or: alter function ... set search_path = SCHEMAS"
+    )
 }
 
 #[cfg(test)]
@@ -292,6 +318,19 @@ mod tests {
             assert_eq!(classify(code, ""), ErrorKind::Contention, "{code}");
         }
         assert_eq!(classify("22023", "invalid snapshot identifier"), ErrorKind::Contention);
+    }
+
+    #[test]
+    fn the_function_whose_text_lacks_a_schema_is_found_in_the_context() {
+        let called = |context| called_in(context).unwrap_or("none");
+        assert_eq!(
+            called("SQL function \"rate\" during startup\nSQL statement ..."),
+            "SQL function \"rate\""
+        );
+        let line = "PL/pgSQL function mart.rate() line 1 at RETURN";
+        assert_eq!(called(line), "PL/pgSQL function mart.rate()");
+        assert_eq!(called("PL/pgSQL function inline_code_block line 1 at SQL statement"), "none");
+        assert_eq!(called(""), "none");
     }
 
     #[test]

@@ -42,11 +42,7 @@ impl Programs {
     /// [`ErrorKind::Preflight`] with what to install when there are none.
     pub fn find() -> Result<Self> {
         if let Some(dir) = env::var_os("PG_BIN").filter(|d| !d.is_empty()) {
-            let dir = PathBuf::from(dir);
-            return Self::in_dir(&dir).ok_or_else(|| {
-                let text = format!("PG_BIN is {}, which holds no working initdb and postgres", dir.display());
-                Error::new(ErrorKind::Preflight, text).with_hint(HINT)
-            });
+            return Self::named("PG_BIN", Path::new(&dir));
         }
         candidates().iter().find_map(|dir| Self::in_dir(dir)).ok_or_else(|| {
             Error::new(
@@ -54,6 +50,17 @@ impl Programs {
                 "no Postgres server programs (initdb, postgres) found on this machine",
             )
             .with_hint(HINT)
+        })
+    }
+
+    /// Those of a folder that a variable names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Preflight`], with the variable, when the folder does not hold them.
+    pub fn named(variable: &str, dir: &Path) -> Result<Self> {
+        Self::in_dir(dir).ok_or_else(|| {
+            let text = format!("{variable} is {}, which holds no working initdb and postgres", dir.display());
+            Error::new(ErrorKind::Preflight, text).with_hint(HINT)
         })
     }
 

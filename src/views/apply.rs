@@ -250,7 +250,8 @@ impl Applier<'_> {
 }
 
 fn message(error: &Error) -> String {
-    let lines = std::iter::once(error.chain()).chain(error.details().iter().cloned());
+    let hint = error.hint().map(|hint| format!("hint: {}", hint.replace('\n', "; ")));
+    let lines = std::iter::once(error.chain()).chain(error.details().iter().cloned()).chain(hint);
     lines.collect::<Vec<_>>().join("; ")
 }
 

@@ -20,7 +20,10 @@ select c.oid, c.relispopulated as is_populated, c.xmin::text as token,
        case when c.oid in (select relation from taken)
             then p.own * pg_catalog.current_setting('block_size')::bigint
             else coalesce(pg_catalog.pg_table_size(c.oid), 0) end as table_bytes,
-       case when c.reltuples >= 0 then c.reltuples::bigint end as rows,
+       -- Nobody has counted: -1; before Postgres 14, 0 rows on 0 pages.
+       case when c.reltuples > 0 or c.relpages > 0
+              or c.reltuples = 0 and pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 140000
+            then c.reltuples::bigint end as rows,
        pg_catalog.pg_stat_get_live_tuples(c.oid) as live_rows,
        pg_catalog.pg_stat_get_dead_tuples(c.oid) as dead_rows,
        (select pg_catalog.min(ic.relname) from pg_catalog.pg_index i

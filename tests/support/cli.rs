@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
@@ -15,7 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{CANARY, DEADLINE};
+use super::project::no_session_on;
+use super::{CANARY, DEADLINE, Database, server_major, until_counted};
 
 /// What a finished run left.
 #[derive(Debug, Clone)]
@@ -46,6 +48,14 @@ pub(crate) struct Run {
     dir: PathBuf,
     arguments: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
+    counted: Option<Counted>,
+}
+
+/// Where a run looks at the server's counters, and a token that every run of the project holds.
+#[derive(Debug)]
+struct Counted {
+    database: Database,
+    token: Arc<()>,
 }
 
 /// Prepares a run with these arguments.
@@ -53,7 +63,7 @@ pub(crate) fn pgtide<A: Into<OsString> + Clone>(arguments: &[A]) -> Run {
     let home = tempfile::tempdir().unwrap();
     let dir = home.path().to_owned();
     let arguments = arguments.iter().cloned().map(Into::into).collect();
-    Run { home, dir, arguments, variables: Vec::new() }
+    Run { home, dir, arguments, variables: Vec::new(), counted: None }
 }
 
 impl Run {
@@ -81,9 +91,29 @@ impl Run {
         self
     }
 
+    /// A run that may judge by the server's counters: `run` lets the server count first.
+    pub(crate) fn counting(mut self, database: &Database, token: &Arc<()>) -> Self {
+        self.counted = Some(Counted { database: database.clone(), token: Arc::clone(token) });
+        self
+    }
+
     /// Runs to the end; a run that hangs is killed and fails the test.
     pub(crate) async fn run(self) -> Output {
+        self.let_count().await;
         self.spawn().finish().await
+    }
+
+    /// What tests and runs have written is counted before a run of `views` looks; see `until_counted`.
+    async fn let_count(&self) {
+        let Some(Counted { database, token }) = &self.counted else { return };
+        if server_major() >= 15 || self.arguments.first().is_none_or(|first| first != "views") {
+            return;
+        }
+        // A session tells the last of its counts when it ends. One token is the project's, one is here.
+        if Arc::strong_count(token) == 2 {
+            no_session_on(database).await;
+        }
+        until_counted(database).await;
     }
 
     /// Starts the run and leaves it to the test.
@@ -97,7 +127,8 @@ impl Run {
         let mut child = command.spawn().unwrap();
         let stdout = Collected::from(child.stdout.take().unwrap());
         let stderr = Collected::from(child.stderr.take().unwrap());
-        Running { child, stdout, stderr, _home: self.home }
+        let token = self.counted.map(|counted| counted.token);
+        Running { child, stdout, stderr, _home: self.home, _token: token }
     }
 }
 
@@ -115,6 +146,7 @@ pub(crate) struct Running {
     stdout: Collected,
     stderr: Collected,
     _home: TempDir,
+    _token: Option<Arc<()>>,
 }
 
 impl Running {

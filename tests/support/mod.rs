@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 pub(crate) use cli::pgtide;
 pub(crate) use project::Project;
-pub(crate) use servers::{Database, Pair, databases, private_server};
+pub(crate) use servers::{
+    Database, Pair, databases, lower_major, private_server, server_major, until_counted,
+};
 
 /// The password in every test URL. No output of the program may ever contain it.
 pub(crate) const CANARY: &str = "canary-7f3a-do-not-print";

@@ -5,6 +5,7 @@
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::signal::{self, Signal};
@@ -20,6 +21,7 @@ pub(crate) struct Project {
     folder: TempDir,
     pub(crate) source: Database,
     pub(crate) destination: Database,
+    runs: Arc<()>,
 }
 
 impl Project {
@@ -31,7 +33,8 @@ impl Project {
     /// The same over other URLs, such as a proxy's.
     pub(crate) fn through(pair: &Pair, source_url: &str, destination_url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let project = Self { folder, source: pair.source.clone(), destination: pair.destination.clone() };
+        let (source, destination) = (pair.source.clone(), pair.destination.clone());
+        let project = Self { folder, source, destination, runs: Arc::default() };
         project.file(
             "pgtide.toml",
             &format!(
@@ -66,7 +69,7 @@ impl Project {
     /// Prepares a run in the folder; the arguments are separated by spaces.
     pub(crate) fn pgtide(&self, arguments: &str) -> Run {
         let arguments: Vec<_> = arguments.split_whitespace().collect();
-        pgtide(&arguments).dir(self.folder())
+        pgtide(&arguments).dir(self.folder()).counting(&self.destination, &self.runs)
     }
 
     /// Waits until neither server has a session of pgtide in the test's databases.

@@ -1,5 +1,7 @@
-//! The shared pair of servers, and databases on them.
+//! The shared pair of servers, their version, and databases on them.
 
+use std::env;
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -7,7 +9,7 @@ use std::thread;
 use pgtide::sandbox::{Options, Programs, Server};
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-use super::CANARY;
+use super::{CANARY, until};
 
 static SHARED: OnceLock<(Server, Server)> = OnceLock::new();
 static NUMBER: AtomicUsize = AtomicUsize::new(0);
@@ -41,15 +43,62 @@ pub(crate) async fn private_server_with(hint: &str, options: Options) -> Server 
 
 fn shared() -> &'static (Server, Server) {
     SHARED.get_or_init(|| {
-        let source = thread::spawn(|| start("source", &Options::default()));
+        let source = thread::spawn(|| start_with(&source_programs(), "source", &Options::default()));
         let destination = start("destination", &Options::default());
         (source.join().unwrap(), destination)
     })
 }
 
 fn start(name: &str, options: &Options) -> Server {
-    let programs = Programs::find().unwrap_or_else(|e| panic!("{e}\n{}", e.hint().unwrap_or_default()));
-    Server::start(&programs, name, options).unwrap_or_else(|e| panic!("{}\n{:?}", e.chain(), e.details()))
+    start_with(&programs(), name, options)
+}
+
+fn start_with(programs: &Programs, name: &str, options: &Options) -> Server {
+    Server::start(programs, name, options).unwrap_or_else(|e| panic!("{}\n{:?}", e.chain(), e.details()))
+}
+
+fn programs() -> Programs {
+    Programs::find().unwrap_or_else(|e| panic!("{e}\n{}", e.hint().unwrap_or_default()))
+}
+
+/// Of another version than the destination's, if `PG_BIN_SOURCE` says so.
+fn source_programs() -> Programs {
+    match env::var_os("PG_BIN_SOURCE") {
+        Some(dir) => Programs::named("PG_BIN_SOURCE", Path::new(&dir)).unwrap(),
+        None => programs(),
+    }
+}
+
+/// The major version of the destination and of private servers: what a test expects may depend on it.
+pub(crate) fn server_major() -> u32 {
+    static MAJOR: OnceLock<u32> = OnceLock::new();
+    *MAJOR.get_or_init(|| major(&programs()))
+}
+
+/// The lower of the two servers' versions: what both can make.
+pub(crate) fn lower_major() -> u32 {
+    static MAJOR: OnceLock<u32> = OnceLock::new();
+    *MAJOR.get_or_init(|| server_major().min(major(&source_programs())))
+}
+
+fn major(programs: &Programs) -> u32 {
+    let digits: String = programs.version().chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().unwrap()
+}
+
+/// Waits until the server has counted every row that was written by now. Before Postgres 15 a process of
+/// its own counts, up to a second late, in the order in which it is told.
+pub(crate) async fn until_counted(database: &Database) {
+    if server_major() >= 15 {
+        return;
+    }
+    let client = database.client().await;
+    client.batch_execute("create temporary table written_last as select 1").await.unwrap();
+    let sql = "select pg_stat_get_tuples_inserted('pg_temp.written_last'::regclass)";
+    until("the rows are counted", || async {
+        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0
+    })
+    .await;
 }
 
 /// One database of one test.

@@ -69,6 +69,8 @@ pub(super) async fn find(
     }
     let create = catalog::create_statements(control, &name, &planned, &primary_key(job, source)).await?;
     if !may_create {
+        // Refused now, nothing is made.
+        let planned = catalog::types_there(control, planned).await?;
         return Ok(Destination { name, relation: None, fingerprint: String::new(), create, planned });
     }
     make(control, &name, &create).await?;

@@ -6,7 +6,7 @@
 use super::super::connect::Session;
 use super::super::ident::{literal, quote, quote_list, quote_table};
 use super::column::Column;
-use super::data_type::{DataType, Provider, TypeKind};
+use super::data_type::{DataType, Provider, TypeKind, Types};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
@@ -16,6 +16,11 @@ const MISSING_TYPES: &str = "
 select w.formatted
 from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality w(formatted, n)
 where pg_catalog.to_regtype(w.formatted) is null
+order by w.n";
+
+const TYPES_THERE: &str = "
+select pg_catalog.to_regtype(w.formatted)::pg_catalog.oid
+from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality w(formatted, n)
 order by w.n";
 
 /// The columns of a table made from these: plain, computed and generated ones too.
@@ -86,6 +91,24 @@ pub async fn missing_types<'a>(session: &Session, columns: &'a [Column]) -> Resu
     let rows = session.query("looking for types", MISSING_TYPES, &[&formatted]).await?;
     let missing: Vec<&str> = rows.iter().map(|row| row.get(0)).collect();
     Ok(columns.iter().filter(|c| missing.contains(&c.data_type.formatted.as_str())).collect())
+}
+
+/// The columns with the types that the session's database has under these names: a type that people
+/// made has another OID there, and may have other labels or fields.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn types_there(session: &Session, columns: Vec<Column>) -> Result<Vec<Column>> {
+    let formatted: Vec<&str> = columns.iter().map(|c| c.data_type.formatted.as_str()).collect();
+    let rows = session.query("looking at types", TYPES_THERE, &[&formatted]).await?;
+    let oids: Vec<u32> = rows.iter().map(|row| row.get(0)).collect();
+    let types = Types::read(session, &oids).await?;
+    let there = |(column, oid): (Column, u32)| {
+        let DataType { typmod, formatted, .. } = &column.data_type;
+        let data_type = types.build(oid, *typmod, formatted)?;
+        Ok(Column { data_type, ..column })
+    };
+    columns.into_iter().zip(oids).map(there).collect()
 }
 
 fn definition(column: &Column) -> String {

@@ -15,6 +15,7 @@ mod rights;
 pub use column::{Column, Identity};
 pub use create::{
     add_columns_sql, create_schema_sql, create_statements, create_table_sql, created_columns, missing_types,
+    types_there,
 };
 pub use data_type::{DataType, Field, Provider, TypeKind};
 pub use find::{creation_name, find_relation, relation_if_exists, role_search_path};

@@ -290,7 +290,9 @@ select n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence::pg_ca
     pg_catalog.pg_get_expr(c.relpartbound, c.oid),
     case when c.relkind = 'p' then pg_catalog.pg_get_partkeydef(c.oid) end,
     c.relkind in ('r', 'p') and pg_catalog.has_table_privilege(c.oid, 'select'),
-    (select pg_catalog.sum(nullif(l.reltuples, -1)::pg_catalog.float8)
+    -- Nobody has counted: -1; before Postgres 14, 0 rows on 0 pages.
+    (select pg_catalog.sum(l.reltuples::pg_catalog.float8) filter (where l.reltuples > 0 or l.relpages > 0
+            or l.reltuples = 0 and pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 140000)
      from tree join pg_catalog.pg_class l using (oid) where l.relkind in ('r', 'm', 'f'))
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.oid = $1"#;

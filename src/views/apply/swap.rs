@@ -19,6 +19,13 @@ use crate::ledger::RefreshRecord;
 use crate::name::TableName;
 use crate::postgres::ident;
 
+/// Nobody has counted: -1; before Postgres 14, 0 rows on 0 pages.
+const COUNTED_ROWS: &str = "
+select case when c.reltuples > 0 or c.relpages > 0
+              or c.reltuples = 0 and pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= 140000
+            then c.reltuples::pg_catalog.int8 end
+from pg_catalog.pg_class c where c.oid = $1";
+
 impl Applier<'_> {
     /// Builds and swaps a unit in one transaction.
     pub(super) async fn unit_at_once(
@@ -134,8 +141,8 @@ impl Applier<'_> {
             records.iter().filter(|record| sources.relations.iter().any(|source| source.oid == record.oid));
         let data_as_of =
             below.filter_map(|record| record.data_as_of).min().map_or(sources.at, |at| at.min(sources.at));
-        let sql = "select case when c.reltuples >= 0 then c.reltuples::pg_catalog.int8 end from pg_catalog.pg_class c where c.oid = $1";
-        let rows: Option<i64> = self.session.query_one("counting a new view", sql, &[&one.oid]).await?.get(0);
+        let rows: Option<i64> =
+            self.session.query_one("counting a new view", COUNTED_ROWS, &[&one.oid]).await?.get(0);
         let live = step.live.as_ref().map(|live| live.oid);
         let record = RefreshRecord {
             oid: one.oid,
