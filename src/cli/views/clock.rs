@@ -63,7 +63,8 @@ pub(in crate::cli) async fn refresh_due(
     };
     Box::pin(stoppable(context, refresher.clear_leftovers(&place.session))).await?;
     place.session.close().await;
-    let summary = Box::pin(refresher.run(&outlook, plan)).await?;
+    let mut summary = Box::pin(refresher.run(&outlook, plan)).await?;
+    summary.retry_command = (!summary.failed.is_empty()).then(|| "pgtide views refresh".to_owned());
     events.send(Event::ViewsFinished(summary.clone()));
     Ok(Some(summary))
 }

@@ -11,7 +11,7 @@ use super::place::Place;
 use crate::cli::workshop;
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
-use crate::config::quantity::parse_duration;
+use crate::config::quantity::{parse_duration, show_duration};
 use crate::config::views::RefreshMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, ViewsSummary};
@@ -25,6 +25,9 @@ use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Planned, Refresher, Request, Scope, Settings, Step};
 
 const APPLICATION: &str = "pgtide/refresh";
+
+/// Views at once, unless it is said.
+const JOBS: usize = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +62,7 @@ pub(super) struct RefreshArgs {
     #[arg(long, value_name = "TABLE", num_args = 1.., conflicts_with_all = ["names", "all"])]
     after_load: Vec<TableName>,
     /// Views at once
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     jobs: usize,
     /// auto, plain, concurrent or swap; over what the views' own options say
     #[arg(long, value_name = "WAY", hide_possible_values = true)]
@@ -160,11 +163,15 @@ async fn once(
         }
     }
     place.session.close().await;
-    let summary = match cleared {
+    let mut summary = match cleared {
         Ok(_) => Box::pin(refresher.run(&outlook, plan)).await,
         Err(error) => Err(error),
     };
-    if let Ok(summary) = &summary {
+    if let Ok(summary) = &mut summary {
+        let is_left = !summary.failed.is_empty() || summary.not_started > 0;
+        // Who watches tries again by itself.
+        summary.retry_command =
+            (is_left && args.watch.is_none()).then(|| again(args, summary.not_started > 0));
         events.send(Event::ViewsFinished(summary.clone()));
     }
     drop((events, refresher));
@@ -298,6 +305,38 @@ async fn dry_run(args: &RefreshArgs, context: &Context, project: &Project) -> Re
     }
     let wanted = lines.iter().any(|(view, _)| view.step == Step::Refresh);
     Ok(if wanted { exit::DONE } else { exit::NOTHING_TO_DO })
+}
+
+/// The command that takes what is left of a run: what was asked for. What failed is stale without
+/// `--force`; what was not started need not be.
+fn again(args: &RefreshArgs, is_unfinished: bool) -> String {
+    let time = |time: Option<Duration>| time.map(show_duration);
+    let strategy = args.strategy.map(|strategy| RefreshMode::from(strategy).word().to_owned());
+    let tables: Vec<String> = args.after_load.iter().map(word).collect();
+    let flag = |is_set: bool| is_set.then(String::new);
+    let options = [
+        ("--upstream", flag(args.upstream)),
+        ("--downstream", flag(args.downstream)),
+        ("--after-load", (!tables.is_empty()).then(|| tables.join(" "))),
+        ("--strategy", strategy),
+        ("--jobs", (args.jobs != JOBS).then(|| args.jobs.to_string())),
+        ("--if-older-than", time(args.if_older_than)),
+        ("--require-loaded", args.require_loaded.map(|date| date.to_string())),
+        ("--max-runtime", time(args.max_runtime)),
+        ("--consistent", flag(args.consistent)),
+        ("--fail-fast", flag(args.fail_fast)),
+        ("--force", flag(args.force && is_unfinished)),
+    ];
+    let options = options.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    let words = args.names.iter().map(word).chain(options);
+    words.fold("pgtide views refresh".to_owned(), |text, word| format!("{text} {}", word.trim_end()))
+}
+
+/// A name as a shell takes it.
+fn word(name: &TableName) -> String {
+    let text = name.to_string();
+    let is_plain = text.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+    if is_plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// As [`exit::of_runs`] has it for intervals.
