@@ -7,8 +7,24 @@ use crate::views_graph::project;
 /// SQL, letters of other scripts, 63 bytes, a backslash, and what looks like one of pgtide's own.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = [
-        "a\"b", "a.b", "MixedCase", "with blank", "it's", "per%cent", "dollar$1", "select", "Größe", "売上", "🦀",
-        "back\\slash", "sem;colon", "--comment", "${name}", "pgtide_build_1", "1", "star*",
+        "a\"b",
+        "a.b",
+        "MixedCase",
+        "with blank",
+        "it's",
+        "per%cent",
+        "dollar$1",
+        "select",
+        "Größe",
+        "売上",
+        "🦀",
+        "back\\slash",
+        "sem;colon",
+        "--comment",
+        "${name}",
+        "pgtide_build_x",
+        "1",
+        "star*",
     ]
     .map(str::to_owned)
     .to_vec();
@@ -45,13 +61,6 @@ async fn assert_shown(project: &Project, rows: &str, way: &str) {
         let name = quoted(&name);
         let shown = project.destination.scalar(&format!("select v from {name}.top")).await;
         assert_eq!(shown, rows, "{way}: {name}");
-        let kept = format!(
-            "select count(*) || coalesce(obj_description('{0}.{0}'::regclass), '') from pg_indexes
-             where format('%I.%I', schemaname, tablename) = format('%s.%s', $q${0}$q$, $q${0}$q$) or
-                   quote_ident(tablename) = $q${0}$q$",
-            name.replace('\'', "''")
-        );
-        let _ = kept;
     }
 }
 
@@ -79,7 +88,7 @@ async fn every_name_is_refreshed_in_every_way() {
         and obj_description(c.oid) = 'odd' and (select count(*) from pg_index where indrelid = c.oid) = 2
         and exists (select from pg_statistic_ext where stxrelid = c.oid and stxnamespace = c.relnamespace)";
     assert_eq!(project.destination.scalar(kept).await, names().len().to_string());
-    let left = "select count(*) from pg_namespace where nspname ~ '^pgtide_(build|old)_[0-9]{2,}$'";
+    let left = "select count(*) from pg_namespace where nspname ~ '^pgtide_(build|old)_[0-9]+$'";
     assert_eq!(project.destination.scalar(left).await, "0");
     let again = project.pgtide("views refresh").run().await.expect(0);
     assert!(again.stderr.contains(&format!("nothing to do  views: {views} fresh")), "{}", again.stderr);
@@ -104,10 +113,12 @@ async fn every_verb_that_looks_shows_every_name() {
         let path = format!("{0}.{0}", quoted(&name));
         let output = project.pgtide("views status -o json").arg(&path).run().await.expect(0);
         assert_eq!(output.stdout.lines().count(), 1, "{path}: {}", output.stdout);
-        let plan = project.pgtide("views refresh --dry-run -o json --downstream").arg(&path).run().await.expect(0);
+        let plan =
+            project.pgtide("views refresh --dry-run -o json --downstream").arg(&path).run().await.expect(0);
         assert_eq!(plan.stdout.lines().count(), 2, "{path}: {}", plan.stdout);
         let table = format!("{}.\"the table\"", quoted(&name));
-        let plan = project.pgtide("views refresh --dry-run -o json --after-load").arg(&table).run().await.expect(0);
+        let plan =
+            project.pgtide("views refresh --dry-run -o json --after-load").arg(&table).run().await.expect(0);
         assert_eq!(plan.stdout.lines().count(), 2, "{table}: {}", plan.stdout);
     }
 }
@@ -127,15 +138,20 @@ async fn two_schemas_with_the_same_names_are_kept_apart_in_every_way() {
     for (number, way) in ["plain", "concurrent", "swap"].into_iter().enumerate() {
         project.pgtide("views refresh --jobs 4").run().await.expect(0);
         project.destination.exec("insert into one.t values (10), (20), (30)").await;
-        project.destination.exec("delete from one.t where ctid not in (select distinct on (id) ctid from one.t)").await;
+        project
+            .destination
+            .exec("delete from one.t where ctid not in (select distinct on (id) ctid from one.t)")
+            .await;
         let output = project.pgtide("views refresh v").run().await.expect(2);
         assert!(output.stderr.contains("one.v, two.v"), "{}", output.stderr);
-        let output = project.pgtide("views refresh one.v two.v --force --downstream --jobs 4 --strategy").arg(way);
+        let output =
+            project.pgtide("views refresh one.v two.v --force --downstream --jobs 4 --strategy").arg(way);
         // The views above have no unique index: they go their own way.
         let code = if way == "concurrent" { 1 } else { 0 };
         output.run().await.expect(code);
         project.pgtide("views refresh").run().await.expect(0);
-        let shown = project.destination.scalar("select one.top.n || ' ' || two.top.n from one.top, two.top").await;
+        let shown =
+            project.destination.scalar("select one.top.n || ' ' || two.top.n from one.top, two.top").await;
         assert_eq!(shown, "4 1", "{way} {number}");
     }
     let other = "select count(*) from pg_rewrite r join pg_depend d on d.objid = r.oid and d.classid = 'pg_rewrite'::regclass

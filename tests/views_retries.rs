@@ -245,14 +245,15 @@ async fn what_a_person_has_to_mend_is_told_at_once_with_what_to_do() {
          create materialized view mart.missing as select src.reads() as n;
          create materialized view mart.refused as select * from src.t;
          alter materialized view mart.refused owner to retry_owner;
-         create materialized view mart.slow as select pg_sleep(id * 60) from src.t with no data;
+         create materialized view mart.slow as select id, pg_sleep(id * 60) is null as slept from src.t with no data;
          create materialized view mart.twice as select * from src.t; create unique index on mart.twice (id);",
     )
     .await;
     project.add_to_file("[views.\"mart.slow\"]\nstatement_timeout = \"200ms\"\n");
     project.pgtide("views refresh mart.missing mart.refused mart.twice").run().await.expect(0);
     let db = &project.destination;
-    db.exec("drop table src.gone; revoke select on src.t from retry_owner; insert into src.t values (1)").await;
+    db.exec("drop table src.gone; revoke select on src.t from retry_owner; insert into src.t values (1)")
+        .await;
     let output = project.pgtide("views refresh -o json --strategy auto").run().await.expect(1);
     assert!(!output.stdout.contains("view_retrying"), "{}", output.stdout);
     let output = project.pgtide("views refresh").run().await.expect(1);

@@ -11,8 +11,7 @@ const ONE: &str = "create table src.t (id int); insert into src.t values (1);
 
 async fn until_shown(project: &Project, n: &str) {
     until("the view shows it", || async {
-        project.destination.rows("select n from mart.a where n is not null").await
-            == [[Some(n.to_owned())]]
+        project.destination.rows("select n from mart.a where n is not null").await == [[Some(n.to_owned())]]
     })
     .await;
 }
@@ -54,7 +53,7 @@ async fn watch_outlasts_a_server_that_is_away() {
 async fn after_max_runtime_nothing_new_is_started_and_the_next_run_takes_what_is_left() {
     let project = project(
         "runs_limit",
-        "create materialized view mart.a as select 1 as n, pg_sleep(1.1) with no data;
+        "create materialized view mart.a as select 1 as n, pg_sleep(1.1) is null as slept with no data;
          create materialized view mart.b as select n from mart.a with no data;
          create materialized view mart.c as select n from mart.b with no data;",
     )

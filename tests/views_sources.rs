@@ -121,7 +121,8 @@ async fn partitions_that_come_go_and_are_written_are_seen_through_their_parent()
 
 #[tokio::test]
 async fn a_foreign_table_is_unknown_until_it_is_said_how_old_it_may_get() {
-    let project = project("sources_foreign", "create table src.near (id int); insert into src.near values (1);").await;
+    let project =
+        project("sources_foreign", "create table src.near (id int); insert into src.near values (1);").await;
     let (name, port) = (project.destination.name(), project.destination.port());
     project
         .destination
@@ -184,15 +185,19 @@ async fn the_time_is_found_in_a_query_in_a_view_between_and_in_a_function_of_sql
 async fn a_load_of_no_rows_leaves_the_table_as_it_was_and_the_view_fresh() {
     let pair = databases("sources_no_rows").await;
     pair.source
-        .exec("create table public.orders (id int primary key, at timestamptz not null);
-               insert into public.orders values (1, '2026-01-05 12:00Z')")
+        .exec(
+            "create table public.orders (id int primary key, at timestamptz not null);
+               insert into public.orders values (1, '2026-01-05 12:00Z')",
+        )
         .await;
     pair.destination
-        .exec("create schema mart; create table mart.orders (id int primary key, at timestamptz not null);
-               create materialized view mart.a as select count(*) as n from mart.orders;")
+        .exec(
+            "create schema mart; create table mart.orders (id int primary key, at timestamptz not null);
+               create materialized view mart.a as select count(*) as n from mart.orders;",
+        )
         .await;
     let job = "table = \"public.orders\"\ninto = \"mart.orders\"\ntime_column = \"at\"\ninterval = \"day\"\n\
-               start_date = 2026-01-01\nrefresh = \"dependents\"\n";
+               start_date = 2026-01-01\nrefresh = \"dependents\"\non_empty = \"ok\"\n";
     let project = Project::new(&pair).job("orders", job);
     project.pgtide("run orders --date 2026-01-05").run().await.expect(0);
     let version = "select version from pgtide.table_version where table_oid = 'mart.orders'::regclass";

@@ -12,8 +12,8 @@ grant usage on schema mart, src to public;";
 
 /// All about `mart.a` and what stands on it; a swap gives another OID.
 const STATE: &str = "select 'mart.a'::regclass::oid || ' ' || (select sum(v) from mart.a) || ' ' ||
-    (select string_agg(format('%s %s %s', classid, objid, deptype), ',' order by classid, objid, deptype)
-     from pg_depend where refobjid = 'mart.a'::regclass)";
+    (select string_agg(distinct pg_describe_object(classid, objid, 0), ',' order by pg_describe_object(classid, objid, 0))
+     from pg_depend where refobjid in ('mart.a'::regclass, (select reltype from pg_class where oid = 'mart.a'::regclass)))";
 
 async fn assert_nothing_left(project: &Project) {
     let left = "select count(*) from pg_namespace where nspname ~ '^pgtide_(build|old)_'";
@@ -32,7 +32,7 @@ async fn whatever_reads_the_view_and_cannot_be_moved_refuses_a_swap_by_its_name(
             "create function mart.g(mart.a[]) returns int language sql as 'select 1'",
             "function mart.g(mart.a[])",
         ),
-        ("create table mart.rows (one mart.a)", "column one of table mart.rows"),
+        ("create table mart.rows (one mart.a)", "table mart.rows"),
         (
             "create policy only on src.t using (exists (select from mart.a where a.id = t.id))",
             "policy only on table src.t",
@@ -45,10 +45,7 @@ async fn whatever_reads_the_view_and_cannot_be_moved_refuses_a_swap_by_its_name(
             "create view mart.w as select 1 as id; create rule r as on insert to mart.w do instead update src.t set v = (select max(v) from mart.a)",
             "rule r on view mart.w",
         ),
-        (
-            "create type mart.pair as (one mart.a, other int)",
-            "column one of composite type mart.pair",
-        ),
+        ("create type mart.pair as (one mart.a, other int)", "composite type mart.pair"),
     ];
     for (sql, name) in kinds {
         let project = project("swap_kinds", BASE).await;
@@ -88,9 +85,7 @@ async fn rules_triggers_and_defaults_of_a_view_above_stay_when_it_is_pointed_at_
         "swap_above",
         &format!(
             "{BASE} create table src.log (id int);
-             create view mart.above with (check_option = local, security_barrier = true) as
-               select id, v from mart.a where id > 0;
-             drop view mart.above; create view mart.above as select id, v from mart.a;
+             create view mart.above as select id, v from mart.a;
              alter view mart.above alter column v set default 7;
              create rule ins as on insert to mart.above do instead insert into src.log values (new.v);
              create function src.note() returns trigger language plpgsql as
@@ -114,8 +109,14 @@ async fn rules_triggers_and_defaults_of_a_view_above_stay_when_it_is_pointed_at_
     assert_eq!(project.destination.scalar(about).await, before);
     assert_eq!(project.destination.scalar("select 'mart.above'::regclass::oid").await, oid);
     assert_eq!(project.destination.scalar("select v from mart.higher").await, "6");
-    project.destination.exec("insert into mart.above (id) values (1); delete from mart.above where id = 3").await;
-    assert_eq!(project.destination.scalar("select string_agg(id::text, ' ' order by id) from src.log").await, "3 7");
+    project
+        .destination
+        .exec("insert into mart.above (id) values (1); delete from mart.above where id = 3")
+        .await;
+    assert_eq!(
+        project.destination.scalar("select string_agg(id::text, ' ' order by id) from src.log").await,
+        "3 7"
+    );
     assert_nothing_left(&project).await;
 }
 
@@ -161,8 +162,7 @@ async fn an_index_a_grant_or_a_view_that_comes_in_between_is_not_lost() {
     let (project, _) = meanwhile("swap_grant", "grant select on mart.a to public", 0).await;
     let granted = "select count(*) from pg_class, aclexplode(relacl) x where oid = 'mart.a'::regclass and x.grantee = 0";
     assert_eq!(project.destination.scalar(granted).await, "1");
-    let (project, _) =
-        meanwhile("swap_comment", "comment on materialized view mart.a is 'late'", 0).await;
+    let (project, _) = meanwhile("swap_comment", "comment on materialized view mart.a is 'late'", 0).await;
     let comment = "select coalesce(obj_description('mart.a'::regclass), 'lost')";
     assert_eq!(project.destination.scalar(comment).await, "late");
     let (project, _) =
@@ -208,7 +208,11 @@ async fn what_apply_has_just_built_is_fresh_for_a_refresh() {
         views.file("base.sql", "create materialized view mart.base as select id from public.t where id > 1;");
         views.run(how, 0).await;
         let status = views.run("views status", 0).await;
-        assert!(status.stdout.contains("mart.base") && !status.stdout.contains("unknown"), "{}", status.stdout);
+        assert!(
+            status.stdout.contains("mart.base") && !status.stdout.contains("unknown"),
+            "{}",
+            status.stdout
+        );
         let output = views.run("views refresh", 0).await;
         assert!(!output.stderr.contains("view mart.base"), "{how}: {}", output.stderr);
         assert_eq!(views.db.scalar("select n from mart.top").await, "1", "{how}");

@@ -169,6 +169,27 @@ impl Properties {
         TableName::new(&self.schema, &self.name)
     }
 
+    /// Itself without what changes with its place, and without what is moved along as it is at the end:
+    /// grants, and the views that read it.
+    #[must_use]
+    pub fn own(&self) -> Self {
+        let mut own = Self { grants: Vec::new(), views: Vec::new(), blockers: Vec::new(), ..self.clone() };
+        // The texts of others name it by where it is; its own query cannot be altered.
+        for index in &mut own.indexes {
+            index.definition = index.definition.replacen(&self.sql_name, "", 1);
+        }
+        for statistics in &mut own.statistics {
+            let name = std::mem::take(&mut statistics.sql_name);
+            let text = statistics.definition.replacen(&name, "", 1);
+            statistics.definition = text.trim_end_matches(&*self.sql_name).to_owned();
+            statistics.schema.clear();
+        }
+        for text in [&mut own.schema, &mut own.sql_name, &mut own.sql_schema, &mut own.definition] {
+            text.clear();
+        }
+        own
+    }
+
     /// `CREATE MATERIALIZED VIEW ... WITH NO DATA` in a schema, with another query if one is given.
     #[must_use]
     pub fn create_statement(&self, schema: &str, definition: Option<&str>) -> String {

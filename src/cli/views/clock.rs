@@ -29,11 +29,11 @@ pub(in crate::cli) async fn refresh_due(
     project: &Project,
     events: &Events,
 ) -> Result<Option<ViewsSummary>> {
-    let rules = project.view_rules();
-    if !rules.has_clocks() {
+    if !project.view_rules().has_clocks() {
         return Ok(None);
     }
     let (place, ledger) = Box::pin(stoppable(context, Place::work(project, APPLICATION))).await?;
+    let rules = &place.rules(project).await?;
     let zone = project.timezone();
     let fired = |text: &str, now| Schedule::parse(text, zone).ok()?.latest_until(now);
     let looked = stoppable(context, Outlook::read(&place.session, Some(&ledger), rules));

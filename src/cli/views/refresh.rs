@@ -21,6 +21,7 @@ use crate::name::TableName;
 use crate::postgres::ident;
 use crate::report::{Format, Reporter, views as shown};
 use crate::views::catalog;
+use crate::views::options::ViewRules;
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Planned, Refresher, Request, Scope, Settings, Step};
 
@@ -146,15 +147,16 @@ async fn once(
 ) -> Result<ViewsSummary> {
     let looked = async {
         let (place, ledger) = Place::work(project, APPLICATION).await?;
-        let (outlook, plan) = look(args, project, &place).await?;
+        let rules = place.rules(project).await?;
+        let (outlook, plan) = look(args, &rules, &place).await?;
         require_loaded(args, &place, (&outlook, &plan)).await?;
-        Ok((place, ledger, outlook, plan))
+        Ok((place, ledger, rules, (outlook, plan)))
     };
-    let (place, ledger, outlook, plan) = Box::pin(stoppable(context, looked)).await?;
-    notices(context, project, &outlook);
+    let (place, ledger, rules, (outlook, plan)) = Box::pin(stoppable(context, looked)).await?;
+    notices(context, &rules, &outlook);
     let (events, receiver) = event::channel();
     let reporter = Reporter::start(&context.output, receiver, Some(context.shutdown.clone()));
-    let refresher = refresher(args, context, (project, &place, ledger), events.clone(), run_id);
+    let refresher = refresher(args, context, (rules, &place, ledger), events.clone(), run_id);
     let cleared = stoppable(context, refresher.clear_leftovers(&place.session)).await;
     if let Ok(removed) = &cleared {
         for schema in removed {
@@ -182,7 +184,7 @@ async fn once(
 fn refresher(
     args: &RefreshArgs,
     context: &Context,
-    (project, place, ledger): (&Project, &Place, Ledger),
+    (rules, place, ledger): (ViewRules, &Place, Ledger),
     events: event::Events,
     run_id: &str,
 ) -> Refresher {
@@ -193,7 +195,7 @@ fn refresher(
         owner: workshop::owner(run_id),
         events,
         shutdown: context.shutdown.clone(),
-        rules: project.view_rules().clone(),
+        rules,
         settings: Settings {
             jobs: args.jobs.min(cap).max(1),
             strategy: args.strategy.map(Into::into),
@@ -207,12 +209,12 @@ fn refresher(
     }
 }
 
-async fn look(args: &RefreshArgs, project: &Project, place: &Place) -> Result<(Outlook, Vec<Planned>)> {
+async fn look(args: &RefreshArgs, rules: &ViewRules, place: &Place) -> Result<(Outlook, Vec<Planned>)> {
     if args.consistent && args.strategy == Some(StrategyArg::Concurrent) {
         let context = "a concurrent refresh cannot show the one snapshot of --consistent";
         return Err(Error::new(ErrorKind::Usage, context).with_hint("--strategy plain or swap"));
     }
-    let outlook = Outlook::read(&place.session, place.ledger.as_ref(), project.view_rules()).await?;
+    let outlook = Outlook::read(&place.session, place.ledger.as_ref(), rules).await?;
     let scope = match (&args.names[..], &args.after_load[..]) {
         ([], []) => Scope::All,
         ([], tables) => Scope::Loaded(loaded(place, tables).await?, None),
@@ -221,7 +223,7 @@ async fn look(args: &RefreshArgs, project: &Project, place: &Place) -> Result<(O
         }
     };
     let request = Request { scope, force: args.force, if_older_than: args.if_older_than };
-    let plan = refresh::plan(&outlook, project.view_rules(), &request, Utc::now())?;
+    let plan = refresh::plan(&outlook, rules, &request, Utc::now())?;
     Ok((outlook, plan))
 }
 
@@ -242,12 +244,12 @@ async fn loaded(place: &Place, tables: &[TableName]) -> Result<Vec<u32>> {
     Ok(oids)
 }
 
-fn notices(context: &Context, project: &Project, outlook: &Outlook) {
+fn notices(context: &Context, rules: &ViewRules, outlook: &Outlook) {
     for (view, read) in &outlook.catalog.unknown_names {
         context.output.notice(&format!("{view}: depends_on names {read}, which does not exist"));
     }
     let names: Vec<TableName> = outlook.catalog.views.values().map(|view| view.name.clone()).collect();
-    for pattern in project.view_rules().unused(&names) {
+    for pattern in rules.unused(&names) {
         context.output.notice(&format!("[views.\"{pattern}\"] fits no materialized view"));
     }
 }
@@ -285,14 +287,15 @@ async fn require_loaded(
 
 async fn dry_run(args: &RefreshArgs, context: &Context, project: &Project) -> Result<u8> {
     let place = Place::look(project, APPLICATION).await?;
-    let (outlook, plan) = look(args, project, &place).await?;
-    notices(context, project, &outlook);
+    let rules = &place.rules(project).await?;
+    let (outlook, plan) = look(args, rules, &place).await?;
+    notices(context, rules, &outlook);
     let mut lines = Vec::new();
     for view in plan {
         let choice = match view.step {
             Step::Refresh => {
                 let asked = (view.oid, args.strategy.map(Into::into));
-                Some(refresh::preview(&place.session, &outlook, project.view_rules(), asked).await)
+                Some(refresh::preview(&place.session, &outlook, rules, asked).await)
             }
             _ => None,
         };
