@@ -1,7 +1,7 @@
 //! Swaps where something stands on the view: what is moved along, what makes a swap impossible, and what
 //! comes in between.
 
-use crate::support::{Project, until};
+use crate::support::{Pair, Project, until};
 use crate::views_apply::Views;
 use crate::views_graph::project;
 
@@ -34,8 +34,8 @@ async fn whatever_reads_the_view_and_cannot_be_moved_refuses_a_swap_by_its_name(
         ),
         ("create table mart.rows (one mart.a)", "table mart.rows"),
         (
-            "create policy only on src.t using (exists (select from mart.a where a.id = t.id))",
-            "policy only on table src.t",
+            "create policy mine on src.t using (exists (select from mart.a where a.id = t.id))",
+            "policy mine on table src.t",
         ),
         (
             "create table mart.o (id int); create rule r as on insert to mart.o do also select * from mart.a",
@@ -219,4 +219,75 @@ async fn what_apply_has_just_built_is_fresh_for_a_refresh() {
         let output = views.run("views refresh", 0).await;
         assert!(output.stderr.contains("nothing to do  views: 2 fresh"), "{how}: {}", output.stderr);
     }
+}
+
+/// The same database as another role.
+fn project_as(views: &Project, role: &str) -> Project {
+    let (source, destination) = (views.source.clone(), views.destination.clone());
+    let url = destination.url().replacen("postgres://postgres:", &format!("postgres://{role}:"), 1);
+    Project::through(&Pair { source: source.clone(), destination }, &source.url(), &url)
+}
+
+#[tokio::test]
+async fn without_the_rights_that_a_swap_needs_a_refresh_takes_another_way_and_says_why() {
+    let project = project("swap_rights", BASE).await;
+    let (db, role) = (&project.destination, format!("weak_{}", project.destination.name()));
+    db.exec(&format!(
+        "create role {role} login; create schema pgtide authorization {role};
+         grant all on schema mart to {role}; grant all on src.t to {role};
+         alter materialized view mart.a owner to {role};
+         create view mart.theirs as select * from mart.a;"
+    ))
+    .await;
+    let weak = project_as(&project, &role);
+    let reasons = [
+        ("", "view mart.theirs, which reads it, belongs to postgres"),
+        ("drop view mart.theirs", "building beside needs CREATE on database"),
+        (
+            "do $$ begin execute format('grant create on database %I to public', current_database()); end $$;
+             do $$ begin execute 'revoke create on schema mart from ' || (select pg_get_userbyid(relowner) from pg_class where oid = 'mart.a'::regclass); end $$",
+            "building beside needs CREATE on schema mart",
+        ),
+    ];
+    for (change, reason) in reasons {
+        db.exec(change).await;
+        let swap = weak.pgtide("views refresh --force --strategy swap").run().await.expect(78);
+        assert!(swap.stderr.contains(reason), "{reason}: {}", swap.stderr);
+        let output = weak.pgtide("views refresh --force").run().await.expect(0);
+        assert!(output.stderr.contains("1 refreshed"), "{reason}: {}", output.stderr);
+        let plan = weak.pgtide("views refresh --force --dry-run").run().await.expect(0);
+        assert!(plan.stdout.contains("plain"), "{reason}: {}", plan.stdout);
+    }
+    // A moment's refresh is plain anyway; for longer ones the warning says what would help.
+    db.exec("update pgtide.view_refresh set finished_at = started_at + interval '9 s'").await;
+    let output = weak.pgtide("views refresh --force").run().await.expect(0);
+    assert!(output.stderr.contains("readers wait for about 9s"), "{}", output.stderr);
+    db.exec(&format!("grant create on schema mart to {role}")).await;
+    let output = weak.pgtide("views refresh --force").run().await.expect(0);
+    assert!(output.stderr.contains("swap"), "{}", output.stderr);
+    assert_nothing_left(&project).await;
+}
+
+#[tokio::test]
+async fn a_member_of_the_owner_s_role_refreshes_in_every_way_and_the_owner_stays() {
+    let project = project("swap_member", BASE).await;
+    let (db, team) = (&project.destination, format!("team_{}", project.destination.name()));
+    db.exec(&format!(
+        "create role {team}; create role {team}_etl login in role {team};
+         grant create on database {} to {team}_etl; grant all on schema mart to {team}, {team}_etl; grant all on src.t to {team};
+         alter materialized view mart.a owner to {team};
+         create view mart.above as select v from mart.a; alter view mart.above owner to {team};
+         create unique index a_key on mart.a (id); grant select on mart.a to public;",
+        db.name()
+    ))
+    .await;
+    let member = project_as(&project, &format!("{team}_etl"));
+    for way in ["plain", "concurrent", "swap"] {
+        db.exec("update src.t set v = v + 1").await;
+        member.pgtide("views refresh --strategy").arg(way).run().await.expect(0);
+        let kept = db.scalar("select string_agg(pg_get_userbyid(relowner), ' ') from pg_class where oid in ('mart.a'::regclass, 'mart.above'::regclass)").await;
+        assert_eq!(kept, format!("{team} {team}"), "{way}");
+    }
+    assert_eq!(db.scalar("select sum(v) from mart.above").await, "9");
+    assert_nothing_left(&project).await;
 }

@@ -34,6 +34,8 @@ pub struct Properties {
     pub is_populated: bool,
     /// The role that owns it.
     pub owner: String,
+    /// On which object CREATE is missing that building beside needs, if on one.
+    pub lacks: Option<String>,
     /// The access method of its rows.
     pub access_method: Option<String>,
     /// The tablespace, if not the database's own.
@@ -139,6 +141,10 @@ pub struct Dependent {
     pub schema: String,
     /// Its name in the schema.
     pub name: String,
+    /// The role that owns it.
+    pub owner: String,
+    /// Whether the session's role is the owner or a member of it.
+    pub is_mine: bool,
 }
 
 impl Dependent {
@@ -167,6 +173,18 @@ impl Properties {
     #[must_use]
     pub fn table_name(&self) -> TableName {
         TableName::new(&self.schema, &self.name)
+    }
+
+    /// Why it cannot be built beside and swapped, if it cannot.
+    #[must_use]
+    pub fn obstacle(&self) -> Option<String> {
+        if let Some(object) = self.blockers.first() {
+            return Some(format!("{object} reads it"));
+        }
+        if let Some(view) = self.views.iter().find(|view| !view.is_mine) {
+            return Some(format!("view {}, which reads it, belongs to {}", view.table_name(), view.owner));
+        }
+        self.lacks.as_ref().map(|place| format!("building beside needs CREATE on {place}"))
     }
 
     /// Itself without what changes with its place, and without what is moved along as it is at the end:

@@ -10,6 +10,11 @@ select pg_catalog.jsonb_build_object(
   'definition', pg_catalog.pg_get_viewdef(c.oid),
   'is_populated', c.relispopulated,
   'owner', pg_catalog.pg_get_userbyid(c.relowner),
+  'lacks', case
+      when not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')
+        then pg_catalog.format('database %I', pg_catalog.current_database())
+      when not pg_catalog.has_schema_privilege(n.oid, 'create') then pg_catalog.format('schema %I', n.nspname)
+    end,
   'access_method', (select a.amname from pg_catalog.pg_am a where a.oid = c.relam),
   'tablespace', (select t.spcname from pg_catalog.pg_tablespace t where t.oid = c.reltablespace),
   'options', pg_catalog.to_jsonb(coalesce(c.reloptions, '{}')),
@@ -82,7 +87,9 @@ select pg_catalog.jsonb_build_object(
         and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass), '[]'),
   'views', coalesce((
       select pg_catalog.jsonb_agg(distinct pg_catalog.jsonb_build_object(
-          'oid', v.oid::bigint, 'schema', vn.nspname, 'name', v.relname))
+          'oid', v.oid::bigint, 'schema', vn.nspname, 'name', v.relname,
+          'owner', pg_catalog.pg_get_userbyid(v.relowner),
+          'is_mine', pg_catalog.pg_has_role(v.relowner, 'usage')))
       from pg_catalog.pg_depend d
       join pg_catalog.pg_rewrite r on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
       join pg_catalog.pg_class v on v.oid = r.ev_class and v.relkind = 'v'
