@@ -21,8 +21,10 @@ impl History {
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
         let mut known = ledger.known(session, &job.name, job.was.as_deref()).await?;
-        known.sort_unstable_by_key(|known| known.interval);
-        let attempts = known.iter().map(|known| known.attempt).collect();
+        // They come nearly in order, which the stable sort makes use of.
+        known.sort_by_key(|known| known.interval);
+        let attempts =
+            known.iter().map(|known| known.story.as_ref().map_or(0, |story| story.attempt)).collect();
         Ok(Self { recorded: recorded_of(known), attempts })
     }
 
@@ -62,16 +64,24 @@ pub fn recorded_of(known: Vec<Known>) -> Vec<Recorded> {
 }
 
 fn recorded(known: Known) -> Recorded {
-    Recorded {
+    let state = known.state;
+    let recorded = Recorded {
         interval: known.interval,
-        state: known.state,
+        state,
         definition_hash: known.definition_hash,
         rows: known.rows,
         loaded_at: known.loaded_at,
         is_live: known.activity == Activity::Live,
-        attempts: known.tries.unsigned_abs(),
-        finished: known.finished_at.or(known.loaded_at),
-        note: known.reason.or_else(|| known.error.map(|error| failure(known.state, error))),
+        attempts: 0,
+        finished: known.loaded_at,
+        note: None,
+    };
+    let Some(story) = known.story.map(|story| *story) else { return recorded };
+    Recorded {
+        attempts: story.tries.unsigned_abs(),
+        finished: story.finished_at.or(known.loaded_at),
+        note: story.reason.or_else(|| story.error.map(|error| failure(state, error))),
+        ..recorded
     }
 }
 

@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 pub use backfill::{Backfill, BackfillProgress, BackfillRequest, BackfillState, Glance, Worker};
 pub use finish::{Settled, Totals};
-pub use known::Known;
+pub use known::{Known, Story};
 pub use leader::LeaderLock;
 pub use liveness::Holder;
 pub use mark::MarkRequest;

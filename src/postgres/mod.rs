@@ -4,6 +4,7 @@ pub mod bound;
 pub mod catalog;
 pub mod connect;
 pub mod copy;
+pub mod copy_out;
 pub mod cursor;
 pub mod ident;
 pub mod row_tap;

@@ -9,17 +9,18 @@
 //! was built beside is removed, at the latest by the next apply. The same command again is always right.
 
 mod build;
+mod crew;
 mod drops;
 mod in_place;
 mod leftover;
+mod queue;
 mod swap;
+mod unit;
 
+pub use crew::{Hands, lock};
 pub use leftover::leftovers;
 
-use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
-
-use xxhash_rust::xxh3::xxh3_64;
 
 use super::alter::{self, Building};
 use super::diff::{Class, Step};
@@ -58,6 +59,13 @@ pub enum Said {
         name: TableName,
         /// `building beside`.
         what: &'static str,
+    },
+    /// What is built beside is filled and dressed, and waits for the swap.
+    Built {
+        /// Which.
+        name: TableName,
+        /// In this time.
+        elapsed: Duration,
     },
     /// A lock was not to be had; the try comes again.
     Waiting {
@@ -115,95 +123,55 @@ pub struct Applier<'a> {
     pub listener: Listener<'a>,
 }
 
-/// Takes the lock that one apply holds at a time, for as long as the session lives.
-///
-/// # Errors
-/// `Locked`, when another one runs.
-pub async fn lock(session: &Session, ledger: &Ledger) -> Result<()> {
-    let key = xxh3_64(format!("pgtide views {}", ledger.schema()).as_bytes()).cast_signed();
-    let doing = "taking the lock of views apply";
-    let row = session.query_one(doing, "select pg_catalog.pg_try_advisory_lock($1)", &[&key]).await?;
-    if row.get(0) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Locked, "another pgtide applies views to this database now")
-        .with_hint("wait until it is done; then the same command"))
-}
-
 impl Applier<'_> {
-    /// Does everything that the plan has for it to do. One that fails does not stop those that do not
-    /// need it.
+    /// Does everything that the plan has for it to do, what is independent at once. One that fails does
+    /// not stop those that do not need it.
     ///
     /// # Errors
     /// The server's, where it is gone or the ledger cannot be written.
-    pub async fn apply(&self, plan: &Plan, folder: &Folder) -> Result<Outcome> {
+    pub async fn apply(&self, plan: &Plan, folder: &Folder, hands: Hands<'_>) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         self.cheap(plan, folder, &mut outcome).await?;
-        let mut stopped: BTreeSet<TableName> = BTreeSet::new();
-        for (number, unit) in plan.units.iter().enumerate() {
-            let steps: Vec<&Step> = unit.iter().filter_map(|name| plan.step(name)).collect();
-            let started = Instant::now();
-            let result = match self.waits_for(&steps, &stopped, folder) {
-                Some(name) => {
-                    Err(Error::new(ErrorKind::Server, format!("it waits for {name}, which failed")))
-                }
-                None => Box::pin(self.unit(number, &steps, folder)).await,
-            };
-            if result.is_err() && !self.session.is_closed() {
-                self.abandon(number).await?;
-            }
-            self.settle(&steps, result, started, (&mut outcome, &mut stopped)).await?;
-        }
+        Box::pin(queue::Queue::new(self, plan, folder, hands).run(&mut outcome)).await?;
         self.drops(plan, &mut outcome).await?;
         Ok(outcome)
     }
 
-    /// The first object of a failed unit that one of these reads.
-    fn waits_for(
-        &self,
-        steps: &[&Step],
-        stopped: &BTreeSet<TableName>,
-        folder: &Folder,
-    ) -> Option<TableName> {
-        let guess = super::trial::guess(folder);
-        let reads = steps.iter().flat_map(|step| guess.get(&step.name).into_iter().flatten());
-        reads.into_iter().find(|name| stopped.contains(*name)).cloned()
-    }
-
-    /// Tells how a step ended, and keeps a failure.
+    /// Tells how a step that needed nothing built ended, and keeps a failure.
     async fn settle(
         &self,
-        steps: &[&Step],
+        step: &Step,
         result: Result<()>,
         started: Instant,
-        (outcome, stopped): (&mut Outcome, &mut BTreeSet<TableName>),
+        outcome: &mut Outcome,
     ) -> Result<()> {
         let Err(error) = result else {
-            for step in steps {
-                outcome.done.push((step.name.clone(), step.class));
-                (self.listener)(Said::Done {
-                    name: step.name.clone(),
-                    class: step.class,
-                    elapsed: started.elapsed(),
-                });
-            }
+            self.say_done(step, started, outcome);
             return Ok(());
         };
         if self.session.is_closed() || error.kind() == ErrorKind::Interrupted {
             return Err(error);
         }
-        let message = std::iter::once(error.chain())
-            .chain(error.details().iter().cloned())
-            .collect::<Vec<_>>()
-            .join("; ");
-        for step in steps {
-            stopped.insert(step.name.clone());
-            let event = self.event(step, None, "", started);
-            self.record_failure(step, &event, (error.sqlstate(), &message)).await?;
-            outcome.failed.push((step.name.clone(), message.clone()));
-            (self.listener)(Said::Failed { name: step.name.clone(), error: message.clone() });
-        }
-        Ok(())
+        self.say_failed(step, &error, outcome);
+        self.keep_failure(step, &error, started).await
+    }
+
+    fn say_done(&self, step: &Step, started: Instant, outcome: &mut Outcome) {
+        outcome.done.push((step.name.clone(), step.class));
+        let (name, class) = (step.name.clone(), step.class);
+        (self.listener)(Said::Done { name, class, elapsed: started.elapsed() });
+    }
+
+    fn say_failed(&self, step: &Step, error: &Error, outcome: &mut Outcome) {
+        let message = message(error);
+        outcome.failed.push((step.name.clone(), message.clone()));
+        (self.listener)(Said::Failed { name: step.name.clone(), error: message });
+    }
+
+    /// Marks a step as failed in the ledger.
+    async fn keep_failure(&self, step: &Step, error: &Error, started: Instant) -> Result<()> {
+        let event = self.event(step, None, "", started);
+        self.record_failure(step, &event, (error.sqlstate(), &message(error))).await
     }
 
     async fn record_failure(
@@ -279,6 +247,11 @@ impl Applier<'_> {
         let jitter = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 512.0 + 0.75;
         tokio::time::sleep(pause.mul_f64(jitter)).await;
     }
+}
+
+fn message(error: &Error) -> String {
+    let lines = std::iter::once(error.chain()).chain(error.details().iter().cloned());
+    lines.collect::<Vec<_>>().join("; ")
 }
 
 fn file_of<'f>(step: &Step, folder: &'f Folder) -> Option<(&'f ViewFile, Vec<Aspect>)> {

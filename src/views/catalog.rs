@@ -102,6 +102,17 @@ impl Catalog {
         Ok(catalog)
     }
 
+    /// Reads what reads what, and nothing that waits while a view is refreshed, as its size does.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn read_edges(session: &Session) -> Result<Self> {
+        let mut catalog = Self::default();
+        let edges = catalog.read_graph(session, &[]).await?;
+        catalog.link(edges);
+        Ok(catalog)
+    }
+
     /// Reads objects; gives the edges among all that the catalog has.
     async fn read_graph(&mut self, session: &Session, more: &[u32]) -> Result<Vec<(Node, Node)>> {
         let doing = "reading what the views read";
@@ -155,20 +166,27 @@ impl Catalog {
 
     /// The relations that the rules say a view reads, by OID.
     async fn declared(&mut self, session: &Session, rules: &ViewRules) -> Result<Vec<(u32, u32)>> {
+        let views = self.graph.views();
+        let named = views.iter().filter_map(|view| Some((*view, self.graph.object(Node::Relation(*view))?)));
+        let named: Vec<(u32, TableName, TableName)> = named
+            .flat_map(|(view, object)| {
+                let reads = rules.of(&object.name).depends_on.into_iter().flatten();
+                reads.map(move |read| (view, object.name.clone(), read))
+            })
+            .collect();
+        if named.is_empty() {
+            return Ok(Vec::new());
+        }
+        let quoted: Vec<String> =
+            named.iter().map(|(.., read)| crate::postgres::ident::quote_table(read)).collect();
+        let sql = "select pg_catalog.to_regclass(n.name)::pg_catalog.oid
+            from pg_catalog.unnest($1::pg_catalog.text[]) with ordinality n (name, place) order by n.place";
+        let rows = session.query("looking for what depends_on names", sql, &[&quoted]).await?;
         let mut found = Vec::new();
-        for view in self.graph.views() {
-            let Some(name) = self.graph.object(Node::Relation(view)).map(|o| o.name.clone()) else {
-                continue;
-            };
-            for read in rules.of(&name).depends_on.into_iter().flatten() {
-                let sql = "select pg_catalog.to_regclass($1)::pg_catalog.oid";
-                let quoted = crate::postgres::ident::quote_table(&read);
-                let oid: Option<u32> =
-                    session.query_one("looking for what depends_on names", sql, &[&quoted]).await?.get(0);
-                match oid {
-                    Some(oid) => found.push((view, oid)),
-                    None => self.unknown_names.push((name.clone(), read)),
-                }
+        for ((view, name, read), row) in named.into_iter().zip(&rows) {
+            match row.get::<_, Option<u32>>(0) {
+                Some(oid) => found.push((view, oid)),
+                None => self.unknown_names.push((name, read)),
             }
         }
         Ok(found)

@@ -1,9 +1,25 @@
--- What a refresh of each materialized view of $1 depends on.
+-- What a refresh of each materialized view of $1 depends on. A size is read under a lock, for which a plain
+-- refresh would be waited for as long as it takes; while somebody has or wants that lock the planner's
+-- number of pages has to do.
+with taken as (
+  select l.relation from pg_catalog.pg_locks l
+  where l.locktype = 'relation' and l.mode = 'AccessExclusiveLock'
+    and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+), pages as (
+  select c.oid, c.relpages as own,
+         c.relpages + coalesce((select pg_catalog.sum(i.relpages) from pg_catalog.pg_index x
+                                join pg_catalog.pg_class i on i.oid = x.indexrelid where x.indrelid = c.oid), 0) as total
+  from pg_catalog.pg_class c where c.oid = any ($1)
+)
 select c.oid, c.relispopulated as is_populated, c.xmin::text as token,
        pg_catalog.pg_get_userbyid(c.relowner)::text as owner,
        pg_catalog.pg_has_role(c.relowner, 'usage') as is_mine,
-       coalesce(pg_catalog.pg_total_relation_size(c.oid), 0) as bytes,
-       coalesce(pg_catalog.pg_table_size(c.oid), 0) as table_bytes,
+       case when c.oid in (select relation from taken)
+            then p.total * pg_catalog.current_setting('block_size')::bigint
+            else coalesce(pg_catalog.pg_total_relation_size(c.oid), 0) end::bigint as bytes,
+       case when c.oid in (select relation from taken)
+            then p.own * pg_catalog.current_setting('block_size')::bigint
+            else coalesce(pg_catalog.pg_table_size(c.oid), 0) end as table_bytes,
        case when c.reltuples >= 0 then c.reltuples::bigint end as rows,
        pg_catalog.pg_stat_get_live_tuples(c.oid) as live_rows,
        pg_catalog.pg_stat_get_dead_tuples(c.oid) as dead_rows,
@@ -34,4 +50,5 @@ select c.oid, c.relispopulated as is_populated, c.xmin::text as token,
                                    where d.datname = pg_catalog.current_database())) as is_locked
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pages p on p.oid = c.oid
 where c.oid = any ($1) and c.relkind = 'm'

@@ -4,6 +4,8 @@
 //! statements that make it again are given for any schema: the one where a view is built beside the
 //! live one has the same names in it, so that nothing has to be renamed when they change places.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -12,6 +14,7 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 const PROPERTIES: &str = include_str!("properties.sql");
+const BLOCKERS: &str = include_str!("blockers.sql");
 
 /// A materialized view or a view with all that belongs to it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
@@ -34,8 +37,6 @@ pub struct Properties {
     pub is_populated: bool,
     /// The role that owns it.
     pub owner: String,
-    /// On which object CREATE is missing that building beside needs, if on one.
-    pub lacks: Option<String>,
     /// The access method of its rows.
     pub access_method: Option<String>,
     /// The tablespace, if not the database's own.
@@ -60,7 +61,7 @@ pub struct Properties {
     pub extensions: Vec<String>,
     /// Ordinary views that read it directly: they can be pointed at another one.
     pub views: Vec<Dependent>,
-    /// What else depends on it: it cannot be replaced while this is there.
+    /// What keeps it from being replaced, in sentences: what else reads it, rights that are missing.
     pub blockers: Vec<String>,
 }
 
@@ -141,10 +142,6 @@ pub struct Dependent {
     pub schema: String,
     /// Its name in the schema.
     pub name: String,
-    /// The role that owns it.
-    pub owner: String,
-    /// Whether the session's role is the owner or a member of it.
-    pub is_mine: bool,
 }
 
 impl Dependent {
@@ -155,6 +152,23 @@ impl Dependent {
     }
 }
 
+/// What keeps each of these views from being built beside and replaced, as [`Properties::blockers`], in one statement; no
+/// view is locked.
+///
+/// # Errors
+/// The server's.
+pub async fn blockers(session: &Session, oids: &[u32]) -> Result<BTreeMap<u32, Vec<String>>> {
+    let doing = "looking for what stands on views";
+    let sql = format!("select c.oid, ({BLOCKERS}) from pg_catalog.pg_class c where c.oid = any ($1)");
+    let mut found = BTreeMap::new();
+    for row in session.query(doing, &sql, &[&oids]).await? {
+        let texts = serde_json::from_value(row.get(1))
+            .map_err(|e| Error::new(ErrorKind::Internal, format!("{doing}: {e}")))?;
+        found.insert(row.get(0), texts);
+    }
+    Ok(found)
+}
+
 impl Properties {
     /// Reads all of a materialized view or view.
     ///
@@ -162,7 +176,8 @@ impl Properties {
     /// `Preflight`, if there is no relation of this OID; the server's.
     pub async fn read(session: &Session, oid: u32) -> Result<Self> {
         let doing = "reading what belongs to a view";
-        let sql = PROPERTIES.replace("{compression}", compression(session.server().version_num));
+        let compression = compression(session.server().version_num);
+        let sql = PROPERTIES.replace("{compression}", compression).replace("{blockers}", BLOCKERS);
         let row = session.query_opt(doing, &sql, &[&oid]).await?;
         let row = row.ok_or_else(|| Error::new(ErrorKind::Preflight, "the view is gone"))?;
         let object: serde_json::Value = row.get("properties");
@@ -173,18 +188,6 @@ impl Properties {
     #[must_use]
     pub fn table_name(&self) -> TableName {
         TableName::new(&self.schema, &self.name)
-    }
-
-    /// Why it cannot be built beside and swapped, if it cannot.
-    #[must_use]
-    pub fn obstacle(&self) -> Option<String> {
-        if let Some(object) = self.blockers.first() {
-            return Some(format!("{object} reads it"));
-        }
-        if let Some(view) = self.views.iter().find(|view| !view.is_mine) {
-            return Some(format!("view {}, which reads it, belongs to {}", view.table_name(), view.owner));
-        }
-        self.lacks.as_ref().map(|place| format!("building beside needs CREATE on {place}"))
     }
 
     /// Itself without what changes with its place, and without what is moved along as it is at the end:

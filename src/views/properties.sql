@@ -10,11 +10,6 @@ select pg_catalog.jsonb_build_object(
   'definition', pg_catalog.pg_get_viewdef(c.oid),
   'is_populated', c.relispopulated,
   'owner', pg_catalog.pg_get_userbyid(c.relowner),
-  'lacks', case
-      when not pg_catalog.has_database_privilege(pg_catalog.current_database(), 'create')
-        then pg_catalog.format('database %I', pg_catalog.current_database())
-      when not pg_catalog.has_schema_privilege(n.oid, 'create') then pg_catalog.format('schema %I', n.nspname)
-    end,
   'access_method', (select a.amname from pg_catalog.pg_am a where a.oid = c.relam),
   'tablespace', (select t.spcname from pg_catalog.pg_tablespace t where t.oid = c.reltablespace),
   'options', pg_catalog.to_jsonb(coalesce(c.reloptions, '{}')),
@@ -87,40 +82,14 @@ select pg_catalog.jsonb_build_object(
         and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass), '[]'),
   'views', coalesce((
       select pg_catalog.jsonb_agg(distinct pg_catalog.jsonb_build_object(
-          'oid', v.oid::bigint, 'schema', vn.nspname, 'name', v.relname,
-          'owner', pg_catalog.pg_get_userbyid(v.relowner),
-          'is_mine', pg_catalog.pg_has_role(v.relowner, 'usage')))
+          'oid', v.oid::bigint, 'schema', vn.nspname, 'name', v.relname))
       from pg_catalog.pg_depend d
       join pg_catalog.pg_rewrite r on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
       join pg_catalog.pg_class v on v.oid = r.ev_class and v.relkind = 'v'
       join pg_catalog.pg_namespace vn on vn.oid = v.relnamespace
       where d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = c.oid
         and r.ev_type = '1' and v.oid <> c.oid), '[]'),
-  'blockers', coalesce((
-      select pg_catalog.jsonb_agg(distinct case when r.ev_type = '1'
-               then pg_catalog.pg_describe_object('pg_catalog.pg_class'::pg_catalog.regclass, r.ev_class, 0)
-               else pg_catalog.pg_describe_object(d.classid, d.objid, 0) end)
-      from pg_catalog.pg_depend d
-      left join pg_catalog.pg_rewrite r
-        on d.classid = 'pg_catalog.pg_rewrite'::pg_catalog.regclass and r.oid = d.objid
-      left join pg_catalog.pg_class o on o.oid = r.ev_class
-      where (d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.refobjid = c.oid
-               and d.deptype in ('n', 'a', 'P', 'S')
-             or d.refclassid = 'pg_catalog.pg_type'::pg_catalog.regclass
-               and d.refobjid in (select t.oid from pg_catalog.pg_type t
-                                  where t.oid = c.reltype or t.typelem = c.reltype and t.typcategory = 'A')
-               and d.deptype = 'n')
-        and not (d.deptype = 'a' and d.classid in ('pg_catalog.pg_class'::pg_catalog.regclass,
-                                                   'pg_catalog.pg_statistic_ext'::pg_catalog.regclass))
-        and o.oid is distinct from c.oid
-        and not (d.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-                 and o.relkind is not distinct from 'v' and r.ev_type is not distinct from '1')
-    ), '[]')
-    || coalesce((
-      select pg_catalog.jsonb_agg('extension ' || e.extname)
-      from pg_catalog.pg_depend d join pg_catalog.pg_extension e on e.oid = d.refobjid
-      where d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objid = c.oid and d.deptype = 'e'
-        and d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass), '[]')
+  'blockers', ({blockers})
 ) as properties
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.oid = $1

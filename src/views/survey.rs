@@ -22,6 +22,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// What is built and changed in place, in order.
     pub units: Vec<Unit>,
+    /// Who stands on whom.
+    pub edges: Edges,
     /// How long materialized views took to build, in milliseconds.
     pub build_ms: BTreeMap<String, i64>,
 }
@@ -113,7 +115,7 @@ pub async fn plan(
         Some(ledger) => ledger.view_build_times(session).await?.into_iter().collect(),
         None => BTreeMap::new(),
     };
-    Ok(Plan { steps, units, build_ms })
+    Ok(Plan { steps, units, edges, build_ms })
 }
 
 /// What is live and what was applied, by name.

@@ -14,7 +14,7 @@ use crate::exit;
 use crate::name::TableName;
 use crate::report::number::counted;
 use crate::views::adopt;
-use crate::views::apply::{self, Applier, Strategy};
+use crate::views::apply::{self, Applier, Hands, Strategy};
 use crate::views::diff::Class;
 use crate::views::facts::Facts;
 use crate::views::files::Folder;
@@ -52,7 +52,7 @@ pub(super) async fn run(args: AdoptArgs, context: &Context) -> anyhow::Result<u8
 async fn work(context: &Context, project: &Project, args: &AdoptArgs) -> Result<bool> {
     let (folder, root) = place::folder(project);
     place::refuse_findings(&folder)?;
-    let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views adopt").await?;
+    let (Place { spec, session, .. }, ledger) = Place::work(project, "pgtide/views adopt").await?;
     apply::lock(&session, &ledger).await?;
     for line in adopt::tools(&session, &project.views_dir(), &folder).await? {
         context.output.notice(&line);
@@ -86,7 +86,9 @@ async fn work(context: &Context, project: &Project, args: &AdoptArgs) -> Result<
         strategy: Strategy::Beside,
         listener: &listener,
     };
-    let outcome = Box::pin(applier.apply(&plan, &folder)).await?;
+    // Records alone: nothing is built.
+    let hands = Hands { spec: &spec, jobs: 1, show_values: false };
+    let outcome = Box::pin(applier.apply(&plan, &folder, hands)).await?;
     context.output.print(&format!(
         "{} adopted, none rebuilt; the files are in {root}\n",
         counted(adopted as u64, "object")

@@ -1,5 +1,6 @@
 //! `pgtide views apply`: makes the views as the files say.
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 
@@ -13,7 +14,7 @@ use crate::exit;
 use crate::ledger::Owner;
 use crate::report::number::duration;
 use crate::report::{Format, Output, view_plan};
-use crate::views::apply::{self, Applier, Outcome, Said, Strategy};
+use crate::views::apply::{self, Applier, Hands, Outcome, Said, Strategy};
 use crate::views::survey::{self, Asked, Plan};
 
 const EXAMPLES: &str = "\
@@ -37,6 +38,9 @@ pub(super) struct ApplyArgs {
     /// beside: build, then swap; in-transaction: all of a change in one transaction
     #[arg(long, value_name = "HOW", default_value = "beside", hide_possible_values = true)]
     strategy: StrategyArg,
+    /// Views built at once
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    jobs: usize,
     /// Which changes are asked for.
     #[command(flatten)]
     asked: AskedArgs,
@@ -53,16 +57,18 @@ enum StrategyArg {
 
 pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8> {
     let project = loading::project(context, None)?;
-    let asked = Asked::from(args.asked);
-    if args.dry_run {
+    let ApplyArgs { dry_run, strategy, jobs, asked } = args;
+    let asked = Asked::from(asked);
+    if dry_run {
         stoppable(context, plan::look(context, &project, &asked)).await?;
         return Ok(exit::DONE);
     }
-    let strategy = match args.strategy {
+    let strategy = match strategy {
         StrategyArg::Beside => Strategy::Beside,
         StrategyArg::InTransaction => Strategy::InTransaction,
     };
-    let (plan, outcome) = stoppable(context, work(context, &project, &asked, strategy)).await?;
+    let work = work(context, &project, &asked, (strategy, jobs));
+    let (plan, outcome) = Box::pin(stoppable(context, work)).await?;
     finish(&context.output, &plan, &outcome);
     let waits = plan.of(|class| class.needs_a_person()).next().is_some();
     Ok(match (outcome.failed.is_empty() && !waits, outcome.done.is_empty()) {
@@ -76,11 +82,11 @@ async fn work(
     context: &Context,
     project: &Project,
     asked: &Asked,
-    strategy: Strategy,
+    (strategy, jobs): (Strategy, usize),
 ) -> Result<(Plan, Outcome)> {
     let (mut folder, files) = place::folder(project);
     place::refuse_findings(&folder)?;
-    let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views apply").await?;
+    let (Place { spec, session, .. }, ledger) = Place::work(project, "pgtide/views apply").await?;
     let owner = owner();
     apply::lock(&session, &ledger).await?;
     let output = context.output.clone();
@@ -90,7 +96,9 @@ async fn work(
     applier.clean().await?;
     let plan = survey::plan(&session, Some(&ledger), &mut folder, asked).await?;
     plan::show(context, &plan, (&session.server().name, &files));
-    let outcome = Box::pin(applier.apply(&plan, &folder)).await?;
+    let jobs = jobs.min(spec.max_connections.unwrap_or(usize::MAX)).max(1);
+    let hands = Hands { spec: &spec, jobs, show_values: context.global.show_values };
+    let outcome = Box::pin(applier.apply(&plan, &folder, hands)).await?;
     Ok((plan, outcome))
 }
 
@@ -106,6 +114,7 @@ pub(super) fn say(output: &Output, said: &Said) {
     }
     output.notice(&match said {
         Said::Started { name, what } => format!("{name}: {what}"),
+        Said::Built { name, elapsed } => format!("{name}: built, {}", duration(*elapsed)),
         Said::Waiting { name, next_try } => format!("{name}: readers hold it; try {next_try} comes"),
         Said::Done { name, class, elapsed } => {
             format!("{name}: {} done, {}", class.word(), duration(*elapsed))
@@ -119,6 +128,10 @@ fn object(said: &Said) -> serde_json::Value {
     match said {
         Said::Started { name, what } => {
             json!({ "event": "view_started", "view": name.to_string(), "what": what })
+        }
+        Said::Built { name, elapsed } => {
+            let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+            json!({ "event": "view_built", "view": name.to_string(), "elapsed_ms": elapsed_ms })
         }
         Said::Waiting { name, next_try } => {
             json!({ "event": "view_waiting", "view": name.to_string(), "next_try": next_try })

@@ -290,17 +290,15 @@ async fn dry_run(args: &RefreshArgs, context: &Context, project: &Project) -> Re
     let rules = &place.rules(project).await?;
     let (outlook, plan) = look(args, rules, &place).await?;
     notices(context, rules, &outlook);
-    let mut lines = Vec::new();
-    for view in plan {
-        let choice = match view.step {
-            Step::Refresh => {
-                let asked = (view.oid, args.strategy.map(Into::into));
-                Some(refresh::preview(&place.session, &outlook, rules, asked).await)
-            }
-            _ => None,
-        };
-        lines.push((view, choice));
-    }
+    let wanted = plan.iter().filter(|view| view.step == Step::Refresh);
+    let oids: Vec<u32> = wanted.map(|view| view.oid).collect();
+    let asked = (&oids[..], args.strategy.map(Into::into));
+    let mut choices = refresh::previews(&place.session, &outlook, rules, asked).await?;
+    let line = |view: Planned| {
+        let choice = choices.remove(&view.oid);
+        (view, choice)
+    };
+    let lines: Vec<_> = plan.into_iter().map(line).collect();
     let output = &context.output;
     match output.format {
         Format::Text => output.print(&shown::plan_text(&lines, output.out)),

@@ -53,18 +53,16 @@ async fn show(args: &StatusArgs, context: &Context, project: &Project) -> Result
     let request = Request { scope, force: false, if_older_than: None };
     let members = refresh::plan(&outlook, rules, &request, outlook.at)?;
     let output = &context.output;
-    let mut lines = Vec::new();
-    for member in &members {
-        let next = refresh::preview(&place.session, &outlook, rules, (member.oid, None)).await;
-        lines.push(shown::Line::of(&outlook, rules, member.oid, next.ok()));
-    }
+    let oids: Vec<u32> = members.iter().map(|member| member.oid).collect();
+    let mut next = refresh::previews(&place.session, &outlook, rules, (&oids, None)).await?;
+    let line = |oid: &u32| shown::Line::of(&outlook, rules, *oid, next.remove(oid).and_then(Result::ok));
+    let lines: Vec<shown::Line> = oids.iter().map(line).collect();
     match output.format {
         Format::Json => {
             lines.iter().for_each(|line| output.print(&format!("{}\n", shown::json(line))));
         }
         Format::Text if args.tree => {
-            let roots: Vec<u32> = members.iter().map(|member| member.oid).collect();
-            output.print(&shown::tree(&outlook, &roots, output.out));
+            output.print(&shown::tree(&outlook, &oids, output.out));
         }
         Format::Text => output.print(&shown::text(&lines, output.width(), output.out)),
     }

@@ -1,12 +1,15 @@
 //! Building beside: in schemas of its own, without a lock on anything that is live.
 
+use std::collections::BTreeSet;
+use std::time::Instant;
+
 use chrono::{DateTime, Utc};
 
 use super::super::catalog::Catalog;
 use super::super::diff::Step;
 use super::super::facts::{self, Facts};
 use super::super::files::{Definition, Folder};
-use super::super::options::{AfterRefresh, ViewOptions, ViewRules};
+use super::super::options::{AfterRefresh, ViewOptions};
 use super::super::scratch::Scratch;
 use super::super::statement::{Aspect, ObjectKind};
 use super::super::trial;
@@ -37,37 +40,20 @@ cross join lateral pg_catalog.aclexplode(a.defaclacl) x
 where a.defaclobjtype = 'r' and (a.defaclnamespace = 0 or n.nspname = $1) and x.grantee <> r.oid";
 
 impl Applier<'_> {
-    /// Builds all of a unit that is to be built.
-    pub(super) async fn build(
-        &self,
-        steps: &[&Step],
-        folder: &Folder,
-        scratch: &Scratch,
-        path: &str,
-    ) -> Result<Vec<Built>> {
-        let built: Vec<&&Step> = steps.iter().filter(|step| step.class.is_built()).collect();
-        if built.is_empty() {
-            return Ok(Vec::new());
-        }
+    /// Makes the schemas in which a unit is built; gives the `search_path` of its files' statements.
+    pub(super) async fn open(&self, steps: &[&Step], scratch: &Scratch) -> Result<String> {
+        let path = self.file_path(scratch).await?;
         scratch.make(self.session, &mark(self.ledger)).await?;
-        self.admit_owners(&built, scratch).await?;
-        let mut done = Vec::new();
-        for step in built {
-            (self.listener)(Said::Started { name: step.name.clone(), what: "building beside" });
-            done.push(self.build_one(step, folder, scratch, path).await?);
-        }
-        Ok(done)
+        self.admit_owners(steps, scratch).await?;
+        Ok(path)
     }
 
     /// An owner that is not this role has to be able to own something in the schema, and to refresh it.
-    async fn admit_owners(&self, built: &[&&Step], scratch: &Scratch) -> Result<()> {
+    async fn admit_owners(&self, steps: &[&Step], scratch: &Scratch) -> Result<()> {
         let me = &self.session.server().role;
-        for owner in built
-            .iter()
-            .filter_map(|step| step.want.as_ref())
-            .map(|want| &want.owner)
-            .filter(|owner| *owner != me)
-        {
+        let built = steps.iter().filter(|step| step.class.is_built());
+        let owners: BTreeSet<_> = built.filter_map(|step| Some(&step.want.as_ref()?.owner)).collect();
+        for owner in owners.into_iter().filter(|owner| *owner != me) {
             for (schema, _) in scratch.schemas() {
                 let sql = format!(
                     "grant usage, create on schema {} to {}",
@@ -80,7 +66,16 @@ impl Applier<'_> {
         Ok(())
     }
 
-    async fn build_one(&self, step: &Step, folder: &Folder, scratch: &Scratch, path: &str) -> Result<Built> {
+    /// Builds one; what it reads of the unit is built by now.
+    pub(super) async fn build(
+        &self,
+        step: &Step,
+        folder: &Folder,
+        scratch: &Scratch,
+        path: &str,
+    ) -> Result<Built> {
+        let started = Instant::now();
+        (self.listener)(Said::Started { name: step.name.clone(), what: "building beside" });
         let (file, object) = definition(step, folder)?;
         let doing = format!("building {} beside", step.name);
         let create = scratch.create(object);
@@ -103,6 +98,7 @@ impl Applier<'_> {
             filled = self.sources(now.oid).await?.map(|sources| (sources, started_at));
             self.fill(&doing, &now.name, &file.options, path).await?;
         }
+        (self.listener)(Said::Built { name: step.name.clone(), elapsed: started.elapsed() });
         Ok(Built { name: step.name.clone(), oid: now.oid, sql, filled })
     }
 
@@ -121,7 +117,7 @@ impl Applier<'_> {
 
     /// The state of all that a view reads, before it reads it.
     pub(super) async fn sources(&self, oid: u32) -> Result<Option<Sources>> {
-        let catalog = Catalog::read(self.session, &ViewRules::default(), None).await?;
+        let catalog = Catalog::read_edges(self.session).await?;
         Ok(catalog.sources(Some(self.ledger), self.session, &[oid]).await?.remove(&oid))
     }
 

@@ -1,6 +1,5 @@
 //! What needs nothing built: records, alterations in place, indexes.
 
-use std::collections::BTreeSet;
 use std::time::Instant;
 
 use super::super::diff::{Class, Step};
@@ -25,8 +24,7 @@ impl Applier<'_> {
                 }
                 _ => continue,
             };
-            let mut stopped = BTreeSet::new();
-            Box::pin(self.settle(&[step], result, started, (outcome, &mut stopped))).await?;
+            Box::pin(self.settle(step, result, started, outcome)).await?;
         }
         Ok(())
     }

@@ -1,5 +1,8 @@
 //! What an apply that was killed left beside: removed by the next one, which holds the lock.
 
+use super::super::diff::Step;
+use super::super::scratch::Scratch;
+use super::super::statement::ObjectKind;
 use super::{Applier, Said, mark, prefix};
 use crate::error::Result;
 use crate::ledger::Ledger;
@@ -8,11 +11,21 @@ use crate::postgres::ident;
 
 /// Schemas with our mark, and what is in them, what was made last first.
 const LEFT: &str = "
-select n.nspname::text as schema, c.relname::text as name, c.relkind = 'm' as is_matview
-from pg_catalog.pg_namespace n
-left join pg_catalog.pg_class c on c.relnamespace = n.oid and c.relkind in ('m', 'v')
-where pg_catalog.starts_with(pg_catalog.obj_description(n.oid, 'pg_namespace'), $1)
-order by c.oid desc";
+with left_over as (
+    select n.oid, n.nspname::text as schema from pg_catalog.pg_namespace n
+    where pg_catalog.starts_with(pg_catalog.obj_description(n.oid, 'pg_namespace'), $1)
+)
+select s.schema, o.what
+from left_over s
+left join lateral (
+    select c.oid, pg_catalog.format('%s %I.%I', case c.relkind when 'm' then 'materialized view' else 'view' end,
+                                    s.schema, c.relname) as what
+    from pg_catalog.pg_class c where c.relnamespace = s.oid and c.relkind in ('m', 'v')
+    union all
+    select p.oid, pg_catalog.format('function %I.%I(%s)', s.schema, p.proname,
+                                    pg_catalog.pg_get_function_identity_arguments(p.oid))
+    from pg_catalog.pg_proc p where p.pronamespace = s.oid) o on true
+order by o.oid desc";
 
 /// Names what an apply left that was killed.
 ///
@@ -35,11 +48,24 @@ impl Applier<'_> {
         self.remove(|_| true).await
     }
 
-    /// Removes what a unit left that failed.
+    /// Removes what a unit left that failed as a whole.
     pub(super) async fn abandon(&self, unit: usize) -> Result<()> {
         let prefix = prefix(self.ledger, unit);
-        self.session.batch("after a failure", "set search_path to ''; reset check_function_bodies; set statement_timeout = 0; reset work_mem").await?;
         self.remove(|schema| schema.starts_with(&prefix)).await
+    }
+
+    /// Removes what was built of steps that failed, readers first, where the rest of the unit goes on.
+    pub(super) async fn discard(&self, steps: &[&Step], scratch: &Scratch) -> Result<()> {
+        for step in steps.iter().rev().filter(|step| step.class.is_built()) {
+            let name = ident::quote_table(&scratch.name(&step.name));
+            let arguments = match (step.kind, &step.want) {
+                (ObjectKind::Function, Some(want)) => format!("({})", want.arguments),
+                _ => String::new(),
+            };
+            let sql = format!("drop {} if exists {name}{arguments}", step.kind.sql());
+            self.session.batch("removing what cannot be swapped", &sql).await?;
+        }
+        Ok(())
     }
 
     async fn remove(&self, is_wanted: impl Fn(&str) -> bool) -> Result<()> {
@@ -51,10 +77,8 @@ impl Applier<'_> {
             if !is_wanted(&schema) {
                 continue;
             }
-            if let Some(name) = row.get::<_, Option<String>>("name") {
-                let kind = if row.get("is_matview") { "materialized view" } else { "view" };
-                let sql = format!("drop {kind} {}.{}", ident::quote(&schema), ident::quote(&name));
-                self.session.batch(doing, &sql).await?;
+            if let Some(what) = row.get::<_, Option<String>>("what") {
+                self.session.batch(doing, &format!("drop {what}")).await?;
             }
             if !schemas.contains(&schema) {
                 schemas.push(schema);

@@ -13,36 +13,42 @@ use super::super::files::Folder;
 use super::super::order::{self, Reads};
 use super::super::scratch::Scratch;
 use super::build::{Built, definition};
-use super::{Applier, Building, Said, Strategy, TRIES, dressing, prefix};
+use super::{Applier, Building, Said, Strategy, TRIES, dressing};
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::RefreshRecord;
 use crate::name::TableName;
 use crate::postgres::ident;
 
 impl Applier<'_> {
-    /// Builds and swaps one unit.
-    pub(super) async fn unit(&self, number: usize, steps: &[&Step], folder: &Folder) -> Result<()> {
-        let started = Instant::now();
-        let members =
-            steps.iter().filter(|step| step.class.is_built()).map(|step| step.name.clone()).collect();
-        let scratch = Scratch::new(&prefix(self.ledger, number), members);
-        if self.strategy == Strategy::InTransaction {
-            self.begin("applying views in one transaction").await?;
-            let result = self.unit_inside(steps, folder, &scratch, started).await;
-            return self.end(result).await;
-        }
-        self.unit_inside(steps, folder, &scratch, started).await
-    }
-
-    async fn unit_inside(
+    /// Builds and swaps a unit in one transaction.
+    pub(super) async fn unit_at_once(
         &self,
         steps: &[&Step],
         folder: &Folder,
         scratch: &Scratch,
         started: Instant,
     ) -> Result<()> {
-        let path = self.file_path(scratch).await?;
-        let built = self.build(steps, folder, scratch, &path).await?;
+        self.begin("applying views in one transaction").await?;
+        let work = async {
+            let path = self.open(steps, scratch).await?;
+            let mut built = Vec::new();
+            for step in steps.iter().filter(|step| step.class.is_built()) {
+                built.push(self.build(step, folder, scratch, &path).await?);
+            }
+            self.exchange(steps, folder, (scratch, &path, &built), started).await
+        };
+        let result = Box::pin(work).await;
+        self.end(result).await
+    }
+
+    /// Swaps, and tries again while readers hold a lock; what was built is kept.
+    pub(super) async fn exchange(
+        &self,
+        steps: &[&Step],
+        folder: &Folder,
+        (scratch, path, built): (&Scratch, &str, &[Built]),
+        started: Instant,
+    ) -> Result<()> {
         let is_inside = self.strategy == Strategy::InTransaction;
         for next_try in 2.. {
             if is_inside {
@@ -50,7 +56,7 @@ impl Applier<'_> {
             } else {
                 self.begin("swapping views").await?;
             }
-            let result = self.swap(steps, folder, (scratch, &path, &built), started).await;
+            let result = self.swap(steps, folder, (scratch, path, built), started).await;
             let result = match (is_inside, result) {
                 (false, result) => self.end(result).await,
                 (true, Err(error)) if error.kind() == ErrorKind::Contention => {
@@ -59,14 +65,11 @@ impl Applier<'_> {
                 }
                 (true, result) => result,
             };
-            match result {
-                Err(error) if error.kind() == ErrorKind::Contention && next_try <= TRIES => {
-                    let first = steps.first().copied();
-                    if let Some(step) = first {
-                        self.wait(step, next_try).await;
-                    }
+            match (result, steps.first()) {
+                (Err(error), Some(step)) if error.kind() == ErrorKind::Contention && next_try <= TRIES => {
+                    self.wait(step, next_try).await;
                 }
-                result => return result,
+                (result, _) => return result,
             }
         }
         Ok(())
@@ -106,7 +109,7 @@ impl Applier<'_> {
             let step = steps.iter().find(|step| step.name == one.name);
             self.record_fill(one, step.copied(), built).await?;
         }
-        for (schema, _) in scratch.schemas().filter(|_| !built.is_empty()) {
+        for (schema, _) in scratch.schemas() {
             self.session
                 .batch("removing the schema beside", &format!("drop schema {}", ident::quote(schema)))
                 .await?;

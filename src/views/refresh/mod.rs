@@ -18,8 +18,8 @@ pub use plan::{Planned, Request, Scope, Step, only, plan};
 
 use super::options::{RefreshMode, ViewRules};
 use super::outlook::Outlook;
-use super::strategy::Choice;
-use super::swap;
+use super::strategy::{self, Choice};
+use super::{properties, swap};
 use crate::config::connection::ConnectionSpec;
 use crate::error::Result;
 use crate::event::{Events, ViewsSummary};
@@ -82,19 +82,25 @@ pub struct Refresher {
     pub settings: Settings,
 }
 
-/// The way in which a view would be refreshed, and why.
+/// The way in which each of these views would be refreshed, and why, or why the way that was asked for is
+/// not possible; one statement whatever their number.
 ///
 /// # Errors
-/// `Preflight`, if the way that was asked for is not possible; the server's.
-pub async fn preview(
+/// The server's.
+pub async fn previews(
     session: &Session,
     outlook: &Outlook,
     rules: &ViewRules,
-    (oid, strategy): (u32, Option<RefreshMode>),
-) -> Result<Choice> {
-    let view = &outlook.catalog.views[&oid];
-    let asked = strategy.or(rules.of(&view.name).refresh).unwrap_or_default();
-    turn::choose(session, asked, view, outlook.records.get(&oid)).await.map(|(choice, _)| choice)
+    (oids, strategy): (&[u32], Option<RefreshMode>),
+) -> Result<BTreeMap<u32, Result<Choice>>> {
+    let blockers = properties::blockers(session, oids).await?;
+    let choose = |oid: &u32| {
+        let view = &outlook.catalog.views[oid];
+        let asked = strategy.or(rules.of(&view.name).refresh).unwrap_or_default();
+        let obstacle = blockers.get(oid).and_then(|all| all.first()).map(String::as_str);
+        (*oid, strategy::choose(asked, view, outlook.records.get(oid), obstacle))
+    };
+    Ok(oids.iter().map(choose).collect())
 }
 
 /// What all views of one run share.

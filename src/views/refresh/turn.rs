@@ -233,7 +233,7 @@ fn replaced(
 }
 
 /// Chooses the way; what belongs to the view is read where it may be swapped.
-pub(super) async fn choose(
+async fn choose(
     session: &Session,
     asked: RefreshMode,
     view: &MaterializedView,
@@ -243,8 +243,8 @@ pub(super) async fn choose(
         RefreshMode::Auto | RefreshMode::Swap => Some(Properties::read(session, view.oid).await?),
         _ => None,
     };
-    let obstacle = properties.as_ref().and_then(Properties::obstacle);
-    let choice = strategy::choose(asked, view, record, obstacle.as_deref())?;
+    let obstacle = properties.as_ref().and_then(|properties| properties.blockers.first());
+    let choice = strategy::choose(asked, view, record, obstacle.map(String::as_str))?;
     Ok((choice, properties))
 }
 
@@ -253,7 +253,7 @@ fn under_snapshot(choice: Choice, properties: Option<&Properties>) -> Choice {
     if choice.way != Way::Concurrent {
         return choice;
     }
-    let can_swap = properties.is_some_and(|properties| properties.obstacle().is_none());
+    let can_swap = properties.is_some_and(|properties| properties.blockers.is_empty());
     let way = if can_swap { Way::Swap } else { Way::Plain };
     Choice { way, why: "one snapshot for all".to_owned(), warning: choice.warning }
 }
