@@ -19,6 +19,15 @@ const SHOWN: &str = "select sum(v) from mart.a";
 async fn make_stale(project: &Project) {
     project.pgtide("views refresh").run().await.expect(0);
     project.destination.exec("update src.t set v = 2 where id = 1").await;
+    until_stale(project).await;
+}
+
+/// Waits until the rows that were written last are known: older servers count them late.
+pub(crate) async fn until_stale(project: &Project) {
+    until("a view is known to be stale", || async {
+        project.pgtide("views status").run().await.expect(0).stdout.contains(" stale")
+    })
+    .await;
 }
 
 async fn stale(hint: &str) -> Project {
@@ -158,6 +167,7 @@ async fn wherever_the_connection_breaks_the_view_is_refreshed_in_the_end() {
         for place in 1..PLACES {
             project.destination.exec("update src.t set v = 3 - v where id <= 2").await;
             let sum = project.destination.scalar("select sum(v) from src.t").await;
+            until_stale(&project).await;
             proxy.cut_after(all * place / PLACES, Direction::ToClient);
             let running = project.pgtide("views refresh --strategy").arg(way).spawn();
             let client = project.destination.client().await;

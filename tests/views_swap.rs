@@ -4,6 +4,7 @@
 use crate::support::{Pair, Project, until};
 use crate::views_apply::Views;
 use crate::views_graph::project;
+use crate::views_retries::until_stale;
 
 const BASE: &str = "
 create table src.t (id int, v int); insert into src.t values (1, 1), (2, 2);
@@ -125,6 +126,7 @@ async fn meanwhile(hint: &str, sql: &str, code: i32) -> (Project, String) {
     let project = project(hint, BASE).await;
     project.pgtide("views refresh").run().await.expect(0);
     project.destination.exec("update src.t set v = v + 1").await;
+    until_stale(&project).await;
     let reader = project.destination.client().await;
     reader.batch_execute("begin; select * from mart.a").await.unwrap();
     let running = project.pgtide("views refresh --strategy swap").spawn();
