@@ -197,6 +197,8 @@ pub struct ViewsSummary {
     pub elapsed: Duration,
     /// Whether a signal ended it early.
     pub interrupted: bool,
+    /// The command that takes what is left, if something is and nobody else will.
+    pub retry_command: Option<String>,
 }
 
 /// The end of a run of one job.

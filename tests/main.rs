@@ -60,10 +60,22 @@ mod unasked;
 mod values;
 /// What reads what, through views and functions, and how it is drawn.
 mod views_graph;
+/// Names that need quotes, are long, or are there twice: every way of refreshing, every verb that looks.
+mod views_names;
+/// What a view's options do to its refresh, from `pgtide.toml` and from its own file.
+mod views_options;
 /// Refreshing: the order, the three ways, failures, runs that meet, runs that are killed.
 mod views_refresh;
+/// Failures of a refresh that are tried again, and those that are told at once.
+mod views_retries;
+/// A run of refreshes: watched, limited in time, stopped at a failure; what it says to do next.
+mod views_runs;
+/// What makes a view stale and what does not: rewrites, partitions, foreign rows, clocks, loads of nothing.
+mod views_sources;
 /// Stale or fresh, and the reason told.
 mod views_stale;
+/// Swaps where something stands on the view: refused, moved, or given up as it was.
+mod views_swap;
 
 /// The verbs that look and set right: status, mark, check, init.
 mod verbs;

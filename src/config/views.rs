@@ -187,6 +187,21 @@ impl ViewRules {
         self.files.push((view, options));
     }
 
+    /// Whether a file names its view without a schema.
+    #[must_use]
+    pub fn has_bare_names(&self) -> bool {
+        self.files.iter().any(|(view, _)| view.schema.is_none())
+    }
+
+    /// Gives the views of files that name none this schema.
+    #[must_use]
+    pub fn with_schema(mut self, schema: &str) -> Self {
+        for (view, _) in &mut self.files {
+            view.schema.get_or_insert_with(|| schema.to_owned());
+        }
+        self
+    }
+
     /// What is asked of a view: its file first, then patterns, the longest first.
     #[must_use]
     pub fn of(&self, view: &TableName) -> ViewOptions {

@@ -11,6 +11,7 @@ use crate::event::{Event, Summary, ViewsSummary};
 use crate::ledger::Ledger;
 use crate::postgres::connect::Session;
 use crate::views::catalog;
+use crate::views::options::{self, ViewRules};
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Refresher, Request, Scope, Settings, Step};
 
@@ -100,14 +101,15 @@ impl Engine {
             Refresh::Dependents => None,
             Refresh::Named(names) => Some(names.clone()),
         };
-        let outlook = Outlook::read(session, Some(ledger), &self.view_rules).await?;
+        let rules = options::resolved(session, &self.view_rules).await?;
+        let outlook = Outlook::read(session, Some(ledger), &rules).await?;
         let family = catalog::family(session, table_oid).await?;
         let request = Request { scope: Scope::Loaded(family, names), force: false, if_older_than: None };
-        let plan = refresh::plan(&outlook, &self.view_rules, &request, outlook.at)?;
+        let plan = refresh::plan(&outlook, &rules, &request, outlook.at)?;
         if plan.iter().all(|view| view.step != Step::Refresh) {
             return Ok(());
         }
-        let refresher = self.refresher(ledger);
+        let refresher = self.refresher(ledger, rules);
         refresher.clear_leftovers(session).await?;
         let done = Box::pin(refresher.run(&outlook, plan)).await?;
         if done.interrupted {
@@ -116,7 +118,7 @@ impl Engine {
         judged(&done)
     }
 
-    fn refresher(&self, ledger: &Ledger) -> Refresher {
+    fn refresher(&self, ledger: &Ledger, rules: ViewRules) -> Refresher {
         // One session of the run stays open beside those of the views.
         let room = self.destination.max_connections.map_or(usize::MAX, |cap| cap.saturating_sub(1));
         let settings = Settings {
@@ -130,7 +132,7 @@ impl Engine {
             owner: self.owner.clone(),
             events: self.events.clone(),
             shutdown: self.shutdown.clone(),
-            rules: self.view_rules.clone(),
+            rules,
             settings,
         }
     }
@@ -139,7 +141,8 @@ impl Engine {
     async fn name_stale_views(&self, job: &Job, table_oid: u32, slot: &mut Slot) -> Result<()> {
         slot.open(self, job, 0).await?;
         let session = slot.control()?;
-        let catalog = catalog::Catalog::read(session, &self.view_rules, None).await?;
+        let rules = options::resolved(session, &self.view_rules).await?;
+        let catalog = catalog::Catalog::read(session, &rules, None).await?;
         let family = catalog::family(session, table_oid).await?;
         let views = catalog.graph.dependents(&family.into_iter().collect());
         if !views.is_empty() {

@@ -22,7 +22,7 @@
 //! | `view_retrying` | `view` `wait_ms` `failure` |
 //! | `view_skipped` | `view` `reason` |
 //! | `view_refreshed` | `view` `elapsed_ms` `error` `mode` `reason` `rows_in` `rows_out` |
-//! | `views_finished` | `refreshed` `fresh` `left` (a list of `view` and `reason`) `failed` (a list of `view` and `failure`) `not_started` `elapsed_ms` `interrupted` |
+//! | `views_finished` | `refreshed` `fresh` `left` (a list of `view` and `reason`) `failed` (a list of `view` and `failure`) `not_started` `elapsed_ms` `interrupted` `retry_command` |
 //! | `run_finished` | `job` `outcome` (`done` `nothing_to_do` `failed` `not_done` `stopped` `paused` `cancelled`) `loaded` `skipped` `failed` (a list of `interval` and `failure`) `not_started` `rows` `bytes` `elapsed_ms` `retry_command` `interrupted` `backfill` `loaded_elsewhere` |
 //! | `run_not_started` | `job`; the error is an object of its own |
 //! | `schedule_leading` | `destination` `project` |

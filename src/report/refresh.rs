@@ -155,10 +155,10 @@ pub(super) fn summary(run: &ViewsSummary, palette: Palette) -> String {
         text.push('\n');
         text.push_str(block(&failure.details, failure.hint.as_deref(), palette).trim_end());
     }
-    let names: Vec<String> = run.failed.iter().map(|(view, _)| escaped(view)).collect();
-    if !names.is_empty() {
-        let again = palette.paint(Tone::Strong, "try again:");
-        text = format!("{}\n\n{again} pgtide views refresh", text.trim_end());
+    if let Some(command) = &run.retry_command {
+        let word = if run.failed.is_empty() { "go on with:" } else { "try again:" };
+        let again = palette.paint(Tone::Strong, word);
+        text = format!("{}\n\n{again} {}", text.trim_end(), escaped(command));
     }
     text
 }
@@ -197,7 +197,7 @@ pub(super) fn object(event: &Event, failure: impl Fn(&Failure) -> Value) -> Opti
                 run.left.iter().map(|(view, reason)| json!({ "view": view, "reason": reason })).collect();
             let fields = json!({ "refreshed": run.refreshed, "fresh": run.fresh, "left": left,
                 "failed": failed, "not_started": run.not_started, "elapsed_ms": millis(run.elapsed),
-                "interrupted": run.interrupted });
+                "interrupted": run.interrupted, "retry_command": run.retry_command });
             ("views_finished", fields)
         }
         _ => return None,

@@ -38,9 +38,12 @@ select c.oid, c.relispopulated as is_populated, c.xmin::text as token,
         where i.indrelid = c.oid and i.indisunique and i.indimmediate and i.indisvalid
           and am.amname = 'btree' and i.indpred is null and i.indexprs is null
           and 0 < all (i.indkey::pg_catalog.int2[])
-          and not exists (select from pg_catalog.pg_statistic s
-                          where s.starelid = c.oid and s.stanullfrac > 0
-                            and s.staattnum = any ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])))
+          and not exists (select from pg_catalog.pg_attribute a
+                          -- Nobody but a superuser may read pg_statistic itself.
+                          join pg_catalog.pg_stats s on s.attname = a.attname and s.null_frac > 0
+                           and s.schemaname = n.nspname and s.tablename = c.relname
+                          where a.attrelid = c.oid
+                            and a.attnum = any ((i.indkey::pg_catalog.int2[])[0:i.indnkeyatts - 1])))
          as has_null_keys,
        exists (select from pg_catalog.pg_locks l
                where l.locktype = 'advisory' and l.granted and l.objsubid = 2
@@ -49,5 +52,6 @@ select c.oid, c.relispopulated as is_populated, c.xmin::text as token,
                  and l.database = (select d.oid from pg_catalog.pg_database d
                                    where d.datname = pg_catalog.current_database())) as is_locked
 from pg_catalog.pg_class c
+join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pages p on p.oid = c.oid
 where c.oid = any ($1) and c.relkind = 'm'

@@ -61,7 +61,7 @@ pub struct Properties {
     pub extensions: Vec<String>,
     /// Ordinary views that read it directly: they can be pointed at another one.
     pub views: Vec<Dependent>,
-    /// What else depends on it: it cannot be replaced while this is there.
+    /// What keeps it from being replaced, in sentences: what else reads it, rights that are missing.
     pub blockers: Vec<String>,
 }
 
@@ -152,7 +152,7 @@ impl Dependent {
     }
 }
 
-/// What keeps each of these views from being replaced, as [`Properties::blockers`], in one statement; no
+/// What keeps each of these views from being built beside and replaced, as [`Properties::blockers`], in one statement; no
 /// view is locked.
 ///
 /// # Errors
@@ -188,6 +188,27 @@ impl Properties {
     #[must_use]
     pub fn table_name(&self) -> TableName {
         TableName::new(&self.schema, &self.name)
+    }
+
+    /// Itself without what changes with its place, and without what is moved along as it is at the end:
+    /// grants, and the views that read it.
+    #[must_use]
+    pub fn own(&self) -> Self {
+        let mut own = Self { grants: Vec::new(), views: Vec::new(), blockers: Vec::new(), ..self.clone() };
+        // The texts of others name it by where it is; its own query cannot be altered.
+        for index in &mut own.indexes {
+            index.definition = index.definition.replacen(&self.sql_name, "", 1);
+        }
+        for statistics in &mut own.statistics {
+            let name = std::mem::take(&mut statistics.sql_name);
+            let text = statistics.definition.replacen(&name, "", 1);
+            statistics.definition = text.trim_end_matches(&*self.sql_name).to_owned();
+            statistics.schema.clear();
+        }
+        for text in [&mut own.schema, &mut own.sql_name, &mut own.sql_schema, &mut own.definition] {
+            text.clear();
+        }
+        own
     }
 
     /// `CREATE MATERIALIZED VIEW ... WITH NO DATA` in a schema, with another query if one is given.

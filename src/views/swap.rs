@@ -98,14 +98,15 @@ impl Built {
         session.batch(&doing, &format!("refresh materialized view {name}")).await
     }
 
-    /// Gives it statistics and a visibility map, outside of any transaction.
+    /// Gives it statistics, or a visibility map too, by `ANALYZE` or `VACUUM (ANALYZE)`, outside of any
+    /// transaction.
     ///
     /// # Errors
     /// The server's.
-    pub async fn vacuum(&self, session: &Session) -> Result<()> {
+    pub async fn tidy(&self, session: &Session, what: &str) -> Result<()> {
         let name = ident::quote_table(&self.table_name());
         let doing = format!("vacuuming the successor of {}", self.live.table_name());
-        session.batch(&doing, &format!("vacuum (analyze) {name}")).await
+        session.batch(&doing, &format!("{what} {name}")).await
     }
 
     /// Removes it, if it is not wanted any more.
@@ -160,8 +161,8 @@ pub async fn exchange(session: &Session, built: &[&Built]) -> Result<()> {
     for (doing, sql) in statements {
         session.batch(&doing, &sql).await?;
     }
-    for one in built.iter().rev() {
-        drop_old(session, one).await?;
+    for (one, now) in built.iter().zip(&now).rev() {
+        drop_old(session, one, now).await?;
     }
     Ok(())
 }
@@ -219,30 +220,29 @@ async fn move_home(session: &Session, one: &Built, now: &Properties) -> Result<(
     session.batch(&doing, &format!("drop schema {}", ident::quote(&one.schema))).await
 }
 
-async fn drop_old(session: &Session, one: &Built) -> Result<()> {
+async fn drop_old(session: &Session, one: &Built, now: &Properties) -> Result<()> {
     let live = &one.live;
     let away = old_schema(live.oid);
     let name = ident::quote_table(&TableName::new(&away, &live.name));
     let doing = format!("dropping what {} was", live.table_name());
     let dropped = session.batch(&doing, &format!("drop materialized view {name}")).await;
-    dropped.map_err(|error| unknown_dependents(error, live))?;
+    dropped.map_err(|error| unknown_dependents(error, live, &now.blockers))?;
     session.batch(&doing, &format!("drop schema {}", ident::quote(&away))).await
 }
 
-fn unknown_dependents(error: Error, live: &Properties) -> Error {
+fn unknown_dependents(error: Error, live: &Properties, blockers: &[String]) -> Error {
     if error.sqlstate() != Some("2BP01") {
         return error;
     }
     let context = format!("something depends on {} that cannot be moved to the new one", live.table_name());
     let error = Error::new(ErrorKind::Preflight, context)
-        .with_hint("nothing was changed; pgtide views status names what is there");
-    live.blockers.iter().cloned().fold(error, Error::with_detail)
+        .with_hint("nothing was changed; run it again: it looks at what is there now");
+    blockers.iter().cloned().fold(error, Error::with_detail)
 }
 
 /// Whoever altered the view or its indexes in the meantime must not find that undone.
 fn require_unchanged(one: &Built, now: &Properties) -> Result<()> {
-    let names = |p: &Properties| p.indexes.iter().map(|i| i.name.clone()).collect::<Vec<_>>();
-    if now.owner == one.live.owner && names(now) == names(&one.live) && now.columns == one.live.columns {
+    if now.own() == one.live.own() {
         return Ok(());
     }
     let context = format!("{} was altered while its successor was built", one.live.table_name());

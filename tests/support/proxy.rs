@@ -104,6 +104,11 @@ impl Proxy {
         self.shared.mode.send_replace(Mode::Pass(Duration::ZERO));
     }
 
+    /// Whether connections are cut at present.
+    pub(crate) fn is_cut(&self) -> bool {
+        *self.shared.mode.borrow() == Mode::Cut
+    }
+
     /// Bytes that have passed this way, over all connections.
     pub(crate) fn passed(&self, direction: Direction) -> u64 {
         self.shared.passed[direction as usize].load(Ordering::SeqCst)

@@ -29,11 +29,11 @@ pub(in crate::cli) async fn refresh_due(
     project: &Project,
     events: &Events,
 ) -> Result<Option<ViewsSummary>> {
-    let rules = project.view_rules();
-    if !rules.has_clocks() {
+    if !project.view_rules().has_clocks() {
         return Ok(None);
     }
     let (place, ledger) = Box::pin(stoppable(context, Place::work(project, APPLICATION))).await?;
+    let rules = &place.rules(project).await?;
     let zone = project.timezone();
     let fired = |text: &str, now| Schedule::parse(text, zone).ok()?.latest_until(now);
     let looked = stoppable(context, Outlook::read(&place.session, Some(&ledger), rules));
@@ -63,7 +63,8 @@ pub(in crate::cli) async fn refresh_due(
     };
     Box::pin(stoppable(context, refresher.clear_leftovers(&place.session))).await?;
     place.session.close().await;
-    let summary = Box::pin(refresher.run(&outlook, plan)).await?;
+    let mut summary = Box::pin(refresher.run(&outlook, plan)).await?;
+    summary.retry_command = (!summary.failed.is_empty()).then(|| "pgtide views refresh".to_owned());
     events.send(Event::ViewsFinished(summary.clone()));
     Ok(Some(summary))
 }

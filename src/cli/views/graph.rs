@@ -47,7 +47,7 @@ pub(super) async fn run(args: GraphArgs, context: &Context) -> anyhow::Result<u8
     let project = loading::project(context, None)?;
     let looked = async {
         let place = Place::look(&project, "pgtide/graph").await?;
-        let rules = project.view_rules();
+        let rules = &place.rules(&project).await?;
         let outlook = Outlook::read(&place.session, place.ledger.as_ref(), rules).await?;
         let scope = match &args.names[..] {
             [] => Scope::All,

@@ -7,6 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
 use crate::postgres::connect::{Session, Side};
 use crate::views::files::Folder;
+use crate::views::options::{self, ViewRules};
 
 /// A database that is open.
 pub(super) struct Place {
@@ -17,6 +18,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// What the project asks of the views of this database.
+    pub(super) async fn rules(&self, project: &Project) -> Result<ViewRules> {
+        options::resolved(&self.session, project.view_rules()).await
+    }
+
     /// Opens it for looking: nothing is written.
     pub(super) async fn look(project: &Project, application: &str) -> Result<Self> {
         let (spec, session) = open(project, application).await?;

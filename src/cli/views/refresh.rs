@@ -11,7 +11,7 @@ use super::place::Place;
 use crate::cli::workshop;
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
-use crate::config::quantity::parse_duration;
+use crate::config::quantity::{parse_duration, show_duration};
 use crate::config::views::RefreshMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{self, Event, ViewsSummary};
@@ -21,10 +21,14 @@ use crate::name::TableName;
 use crate::postgres::ident;
 use crate::report::{Format, Reporter, views as shown};
 use crate::views::catalog;
+use crate::views::options::ViewRules;
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Planned, Refresher, Request, Scope, Settings, Step};
 
 const APPLICATION: &str = "pgtide/refresh";
+
+/// Views at once, unless it is said.
+const JOBS: usize = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -59,7 +63,7 @@ pub(super) struct RefreshArgs {
     #[arg(long, value_name = "TABLE", num_args = 1.., conflicts_with_all = ["names", "all"])]
     after_load: Vec<TableName>,
     /// Views at once
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = JOBS, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     jobs: usize,
     /// auto, plain, concurrent or swap; over what the views' own options say
     #[arg(long, value_name = "WAY", hide_possible_values = true)]
@@ -143,15 +147,16 @@ async fn once(
 ) -> Result<ViewsSummary> {
     let looked = async {
         let (place, ledger) = Place::work(project, APPLICATION).await?;
-        let (outlook, plan) = look(args, project, &place).await?;
+        let rules = place.rules(project).await?;
+        let (outlook, plan) = look(args, &rules, &place).await?;
         require_loaded(args, &place, (&outlook, &plan)).await?;
-        Ok((place, ledger, outlook, plan))
+        Ok((place, ledger, rules, (outlook, plan)))
     };
-    let (place, ledger, outlook, plan) = Box::pin(stoppable(context, looked)).await?;
-    notices(context, project, &outlook);
+    let (place, ledger, rules, (outlook, plan)) = Box::pin(stoppable(context, looked)).await?;
+    notices(context, &rules, &outlook);
     let (events, receiver) = event::channel();
     let reporter = Reporter::start(&context.output, receiver, Some(context.shutdown.clone()));
-    let refresher = refresher(args, context, (project, &place, ledger), events.clone(), run_id);
+    let refresher = refresher(args, context, (rules, &place, ledger), events.clone(), run_id);
     let cleared = stoppable(context, refresher.clear_leftovers(&place.session)).await;
     if let Ok(removed) = &cleared {
         for schema in removed {
@@ -160,11 +165,15 @@ async fn once(
         }
     }
     place.session.close().await;
-    let summary = match cleared {
+    let mut summary = match cleared {
         Ok(_) => Box::pin(refresher.run(&outlook, plan)).await,
         Err(error) => Err(error),
     };
-    if let Ok(summary) = &summary {
+    if let Ok(summary) = &mut summary {
+        let is_left = !summary.failed.is_empty() || summary.not_started > 0;
+        // Who watches tries again by itself.
+        summary.retry_command =
+            (is_left && args.watch.is_none()).then(|| again(args, summary.not_started > 0));
         events.send(Event::ViewsFinished(summary.clone()));
     }
     drop((events, refresher));
@@ -175,7 +184,7 @@ async fn once(
 fn refresher(
     args: &RefreshArgs,
     context: &Context,
-    (project, place, ledger): (&Project, &Place, Ledger),
+    (rules, place, ledger): (ViewRules, &Place, Ledger),
     events: event::Events,
     run_id: &str,
 ) -> Refresher {
@@ -186,7 +195,7 @@ fn refresher(
         owner: workshop::owner(run_id),
         events,
         shutdown: context.shutdown.clone(),
-        rules: project.view_rules().clone(),
+        rules,
         settings: Settings {
             jobs: args.jobs.min(cap).max(1),
             strategy: args.strategy.map(Into::into),
@@ -200,12 +209,12 @@ fn refresher(
     }
 }
 
-async fn look(args: &RefreshArgs, project: &Project, place: &Place) -> Result<(Outlook, Vec<Planned>)> {
+async fn look(args: &RefreshArgs, rules: &ViewRules, place: &Place) -> Result<(Outlook, Vec<Planned>)> {
     if args.consistent && args.strategy == Some(StrategyArg::Concurrent) {
         let context = "a concurrent refresh cannot show the one snapshot of --consistent";
         return Err(Error::new(ErrorKind::Usage, context).with_hint("--strategy plain or swap"));
     }
-    let outlook = Outlook::read(&place.session, place.ledger.as_ref(), project.view_rules()).await?;
+    let outlook = Outlook::read(&place.session, place.ledger.as_ref(), rules).await?;
     let scope = match (&args.names[..], &args.after_load[..]) {
         ([], []) => Scope::All,
         ([], tables) => Scope::Loaded(loaded(place, tables).await?, None),
@@ -214,7 +223,7 @@ async fn look(args: &RefreshArgs, project: &Project, place: &Place) -> Result<(O
         }
     };
     let request = Request { scope, force: args.force, if_older_than: args.if_older_than };
-    let plan = refresh::plan(&outlook, project.view_rules(), &request, Utc::now())?;
+    let plan = refresh::plan(&outlook, rules, &request, Utc::now())?;
     Ok((outlook, plan))
 }
 
@@ -235,12 +244,12 @@ async fn loaded(place: &Place, tables: &[TableName]) -> Result<Vec<u32>> {
     Ok(oids)
 }
 
-fn notices(context: &Context, project: &Project, outlook: &Outlook) {
+fn notices(context: &Context, rules: &ViewRules, outlook: &Outlook) {
     for (view, read) in &outlook.catalog.unknown_names {
         context.output.notice(&format!("{view}: depends_on names {read}, which does not exist"));
     }
     let names: Vec<TableName> = outlook.catalog.views.values().map(|view| view.name.clone()).collect();
-    for pattern in project.view_rules().unused(&names) {
+    for pattern in rules.unused(&names) {
         context.output.notice(&format!("[views.\"{pattern}\"] fits no materialized view"));
     }
 }
@@ -278,12 +287,13 @@ async fn require_loaded(
 
 async fn dry_run(args: &RefreshArgs, context: &Context, project: &Project) -> Result<u8> {
     let place = Place::look(project, APPLICATION).await?;
-    let (outlook, plan) = look(args, project, &place).await?;
-    notices(context, project, &outlook);
+    let rules = &place.rules(project).await?;
+    let (outlook, plan) = look(args, rules, &place).await?;
+    notices(context, rules, &outlook);
     let wanted = plan.iter().filter(|view| view.step == Step::Refresh);
     let oids: Vec<u32> = wanted.map(|view| view.oid).collect();
     let asked = (&oids[..], args.strategy.map(Into::into));
-    let mut choices = refresh::previews(&place.session, &outlook, project.view_rules(), asked).await?;
+    let mut choices = refresh::previews(&place.session, &outlook, rules, asked).await?;
     let line = |view: Planned| {
         let choice = choices.remove(&view.oid);
         (view, choice)
@@ -296,6 +306,38 @@ async fn dry_run(args: &RefreshArgs, context: &Context, project: &Project) -> Re
     }
     let wanted = lines.iter().any(|(view, _)| view.step == Step::Refresh);
     Ok(if wanted { exit::DONE } else { exit::NOTHING_TO_DO })
+}
+
+/// The command that takes what is left of a run: what was asked for. What failed is stale without
+/// `--force`; what was not started need not be.
+fn again(args: &RefreshArgs, is_unfinished: bool) -> String {
+    let time = |time: Option<Duration>| time.map(show_duration);
+    let strategy = args.strategy.map(|strategy| RefreshMode::from(strategy).word().to_owned());
+    let tables: Vec<String> = args.after_load.iter().map(word).collect();
+    let flag = |is_set: bool| is_set.then(String::new);
+    let options = [
+        ("--upstream", flag(args.upstream)),
+        ("--downstream", flag(args.downstream)),
+        ("--after-load", (!tables.is_empty()).then(|| tables.join(" "))),
+        ("--strategy", strategy),
+        ("--jobs", (args.jobs != JOBS).then(|| args.jobs.to_string())),
+        ("--if-older-than", time(args.if_older_than)),
+        ("--require-loaded", args.require_loaded.map(|date| date.to_string())),
+        ("--max-runtime", time(args.max_runtime)),
+        ("--consistent", flag(args.consistent)),
+        ("--fail-fast", flag(args.fail_fast)),
+        ("--force", flag(args.force && is_unfinished)),
+    ];
+    let options = options.into_iter().filter_map(|(name, value)| Some(format!("{name} {}", value?)));
+    let words = args.names.iter().map(word).chain(options);
+    words.fold("pgtide views refresh".to_owned(), |text, word| format!("{text} {}", word.trim_end()))
+}
+
+/// A name as a shell takes it.
+fn word(name: &TableName) -> String {
+    let text = name.to_string();
+    let is_plain = text.chars().all(|c| c.is_alphanumeric() || "._-".contains(c));
+    if is_plain { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// As [`exit::of_runs`] has it for intervals.

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::exit;
 use crate::name::TableName;
 use crate::report::{Format, views as shown};
+use crate::views::options::ViewRules;
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Request, Scope};
 use crate::views::stale::Freshness;
@@ -43,7 +44,7 @@ pub(super) async fn run(args: StatusArgs, context: &Context) -> anyhow::Result<u
 
 async fn show(args: &StatusArgs, context: &Context, project: &Project) -> Result<u8> {
     let place = Place::look(project, "pgtide/status").await?;
-    let rules = project.view_rules();
+    let rules = &place.rules(project).await?;
     let outlook = Outlook::read(&place.session, place.ledger.as_ref(), rules).await?;
     let scope = match &args.names[..] {
         [] => Scope::All,
@@ -69,13 +70,13 @@ async fn show(args: &StatusArgs, context: &Context, project: &Project) -> Result
         let path: Vec<String> = cycle.iter().map(|oid| outlook.name(*oid)).collect();
         output.notice(&format!("these read each other: {}", path.join(" -> ")));
     }
-    let rings = members.iter().any(|member| wants_attention(&outlook, project, member.oid));
+    let rings = members.iter().any(|member| wants_attention(&outlook, rules, member.oid));
     Ok(if args.exit_code && rings { exit::FAILED } else { exit::DONE })
 }
 
 /// Whether a monitor should ring.
-fn wants_attention(outlook: &Outlook, project: &Project, oid: u32) -> bool {
-    let max_age = outlook.options(oid, project.view_rules()).max_age;
+fn wants_attention(outlook: &Outlook, rules: &ViewRules, oid: u32) -> bool {
+    let max_age = outlook.options(oid, rules).max_age;
     let refreshed_at = outlook.records.get(&oid).and_then(|record| record.refreshed_at);
     let age = refreshed_at.and_then(|at| (Utc::now() - at).to_std().ok());
     match outlook.verdicts[&oid].freshness {

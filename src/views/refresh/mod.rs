@@ -97,8 +97,8 @@ pub async fn previews(
     let choose = |oid: &u32| {
         let view = &outlook.catalog.views[oid];
         let asked = strategy.or(rules.of(&view.name).refresh).unwrap_or_default();
-        let obstacle = turn::obstacle(blockers.get(oid).map_or(&[], Vec::as_slice));
-        (*oid, strategy::choose(asked, view, outlook.records.get(oid), obstacle.as_deref()))
+        let obstacle = blockers.get(oid).and_then(|all| all.first()).map(String::as_str);
+        (*oid, strategy::choose(asked, view, outlook.records.get(oid), obstacle))
     };
     Ok(oids.iter().map(choose).collect())
 }

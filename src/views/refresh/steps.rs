@@ -62,8 +62,15 @@ async fn swapped(run: &Run<'_>, session: &Session, now: &Now) -> Result<Done> {
         Ok(done) => done,
         Err(error) => return Err(discarded(session, &built, error).await),
     };
-    if now.options.after.unwrap_or_default() != AfterRefresh::None {
-        built.vacuum(session).await?;
+    let after = match now.options.after.unwrap_or_default() {
+        AfterRefresh::None => None,
+        AfterRefresh::Analyze => Some("analyze"),
+        AfterRefresh::VacuumAnalyze => Some("vacuum (analyze)"),
+    };
+    if let Some(what) = after
+        && let Err(error) = built.tidy(session, what).await
+    {
+        return Err(discarded(session, &built, error).await);
     }
     let mut tries = 0;
     loop {

@@ -250,14 +250,9 @@ async fn choose(
         RefreshMode::Auto | RefreshMode::Swap => Some(Properties::read(session, view.oid).await?),
         _ => None,
     };
-    let obstacle = obstacle(properties.as_ref().map_or(&[], |properties| &properties.blockers));
-    let choice = strategy::choose(asked, view, record, obstacle.as_deref())?;
+    let obstacle = properties.as_ref().and_then(|properties| properties.blockers.first());
+    let choice = strategy::choose(asked, view, record, obstacle.map(String::as_str))?;
     Ok((choice, properties))
-}
-
-/// What makes a swap impossible, in words.
-pub(super) fn obstacle(blockers: &[String]) -> Option<String> {
-    blockers.first().map(|object| format!("{object} reads it"))
 }
 
 /// Under one snapshot nothing can be concurrent: that compares with rows that the snapshot does not see.
