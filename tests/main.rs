@@ -69,6 +69,8 @@ mod views_stale;
 mod verbs;
 /// Views from files: plan, build beside, swap, drop.
 mod views_apply;
+/// `views check`, and what `check` says of views: every finding, each with what to do.
+mod views_check;
 /// `views apply --jobs`: what is independent is built at once, and fails by itself.
 mod views_jobs;
 /// Status of many views: as many statements as for one, and no wait.

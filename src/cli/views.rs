@@ -16,6 +16,8 @@ mod status;
 use clap::{Args, Subcommand};
 
 use super::Context;
+pub(super) use check::{offline, rules};
+pub(super) use place::folder;
 
 /// `views`.
 #[derive(Debug, Args)]

@@ -16,6 +16,7 @@ pub mod due;
 pub mod facts;
 pub mod files;
 pub mod graph;
+pub mod inspect;
 pub mod lint;
 pub mod options;
 pub mod order;
