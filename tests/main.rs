@@ -75,6 +75,8 @@ mod views_check;
 mod views_jobs;
 /// Status of many views: as many statements as for one, and no wait.
 mod views_many;
+/// What was dropped comes back; a plan that was read is what is done.
+mod views_restore;
 /// Five systems that keep views today, each from its own artefacts.
 mod views_stories;
 /// A year of real flights, day by day: equal, once, and left alone when it is done.

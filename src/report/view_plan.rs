@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::number::{bytes, counted, duration};
 use super::paint::{Palette, Tone, escaped};
 use crate::views::diff::{Class, Step};
+use crate::views::shown;
 use crate::views::survey::{Plan, STANDS_ON_IT};
 use crate::views::units::{IN_NO_FILE, WOULD_BE_LOST};
 
@@ -145,5 +146,6 @@ fn object(step: &Step, plan: &Plan) -> Value {
         "last_build_ms": plan.build_ms.get(&step.name.to_string()),
         "changes": step.changes.iter().map(|change| &change.text).collect::<Vec<_>>(),
         "sql": sql,
+        "digest": shown::digest(step),
     })
 }

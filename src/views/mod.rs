@@ -26,6 +26,7 @@ pub mod refresh;
 pub mod removal;
 pub mod scratch;
 pub mod script;
+pub mod shown;
 pub mod stale;
 pub mod statement;
 pub mod strategy;
