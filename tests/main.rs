@@ -81,10 +81,14 @@ mod views_swap;
 mod verbs;
 /// Views from files: plan, build beside, swap, drop.
 mod views_apply;
+/// `views check`, and what `check` says of views: every finding, each with what to do.
+mod views_check;
 /// `views apply --jobs`: what is independent is built at once, and fails by itself.
 mod views_jobs;
 /// Status of many views: as many statements as for one, and no wait.
 mod views_many;
+/// What was dropped comes back; a plan that was read is what is done.
+mod views_restore;
 /// Five systems that keep views today, each from its own artefacts.
 mod views_stories;
 /// A year of real flights, day by day: equal, once, and left alone when it is done.

@@ -1,10 +1,12 @@
 //! `pgtide check`: configuration, connections, rights, tables and types: every finding at once.
 //!
 //! Nothing stops it: what cannot be looked at is a finding, and the rest is looked at all the same.
-//! `places` opens the servers, `fit` holds each job against its two; nothing is written anywhere.
+//! `places` opens the servers, `fit` holds each job against its two, `views` says of views what needs no
+//! trial; nothing is written anywhere.
 
 mod fit;
 mod places;
+mod views;
 
 use serde_json::{Value, json};
 
@@ -26,10 +28,15 @@ pub(super) async fn run(args: CheckArgs, context: &Context) -> anyhow::Result<u8
     let mut checklist = Checklist::default();
     let jobs = configuration(&mut checklist, &project, &args.jobs)?;
     let look = async {
-        let places = Places::open(&mut checklist, &project, &jobs, !args.jobs.is_empty()).await;
+        let is_whole = args.jobs.is_empty();
+        let views = if is_whole { views::destination(&mut checklist, &project) } else { None };
+        let places = Places::open(&mut checklist, &project, (&jobs, views.as_deref()), !is_whole).await;
         for job in &jobs {
             // A job's look at its servers is a large future.
             Box::pin(fit::check(&mut checklist, (context, &project), job, &places)).await;
+        }
+        if is_whole && project.has_views() {
+            Box::pin(views::check(&mut checklist, &project, views.as_deref(), &places)).await;
         }
         Ok(())
     };
@@ -173,7 +180,12 @@ fn configuration(checklist: &mut Checklist, project: &Project, names: &[String])
     let is_well = checklist.findings().next().is_none();
     let overrides = project.overrides();
     match project.file() {
-        _ if jobs.is_empty() && is_well && overrides.source.is_none() && overrides.destination.is_none() => {
+        _ if jobs.is_empty()
+            && is_well
+            && overrides.source.is_none()
+            && overrides.destination.is_none()
+            && !project.has_views() =>
+        {
             let what = format!("there are no jobs in {}", loading::shown(&project.jobs_dir()));
             let line = Line::new(Level::Finding, "project", what);
             checklist.push(line.with_hint("pgtide init TABLE -s URL writes a first one"));

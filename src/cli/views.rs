@@ -11,11 +11,14 @@ mod graph;
 mod place;
 mod plan;
 mod refresh;
+mod restore;
 mod status;
 
 use clap::{Args, Subcommand};
 
 use super::Context;
+pub(super) use check::{offline, rules};
+pub(super) use place::folder;
 
 /// `views`.
 #[derive(Debug, Args)]
@@ -40,6 +43,8 @@ enum ViewsCommand {
     Apply(apply::ApplyArgs),
     /// Drop a view, its definition kept
     Drop(drop::DropArgs),
+    /// Bring back what was dropped, as it was
+    Restore(restore::RestoreArgs),
     /// Test files and views: every finding
     Check(check::CheckArgs),
     /// Write files from views that exist
@@ -54,6 +59,7 @@ pub(super) async fn run(args: ViewsArgs, context: &Context) -> anyhow::Result<u8
         ViewsCommand::Plan(args) => plan::run(args, context).await,
         ViewsCommand::Apply(args) => apply::run(args, context).await,
         ViewsCommand::Drop(args) => drop::run(args, context).await,
+        ViewsCommand::Restore(args) => restore::run(args, context).await,
         ViewsCommand::Check(args) => check::run(args, context).await,
         ViewsCommand::Adopt(args) => adopt::run(args, context).await,
     }

@@ -112,6 +112,19 @@ impl Project {
         self.root.join(self.document.views_dir.as_deref().unwrap_or("views/"))
     }
 
+    /// Whether the project has views: a folder of files that is there or named, or rules.
+    #[must_use]
+    pub fn has_views(&self) -> bool {
+        let has_rules = !self.document.view_rules.unused(&[]).is_empty();
+        self.names_views_dir() || has_rules || self.views_dir().is_dir()
+    }
+
+    /// Whether `[views] files` names the folder: then it has to be there.
+    #[must_use]
+    pub fn names_views_dir(&self) -> bool {
+        self.document.views_dir.is_some()
+    }
+
     /// Adds what the comment lines of views' own files ask for: the last word on a view.
     #[must_use]
     pub fn with_view_files(mut self, files: impl IntoIterator<Item = (TableName, ViewOptions)>) -> Self {

@@ -2,6 +2,7 @@
 //!
 //! The caller's transaction is open where a row has to commit with the DDL that it tells of.
 
+use chrono::{DateTime, Utc};
 use tokio_postgres::Row;
 
 use super::{Ledger, Owner};
@@ -46,6 +47,33 @@ const DURATIONS: &str = "
 select distinct on (name) name, elapsed_ms from pgtide.view_history
 where outcome = 'done' and action in ('new', 'replace', 'rebuild') and kind = 'materialized view'
 order by name, id desc";
+
+const DROPPED: &str = "
+select distinct on (d.name, d.kind) d.id, d.at, d.role, d.name, d.kind, d.before,
+       (select h.file from pgtide.view_history h
+        where h.name = d.name and h.file is not null order by h.id desc limit 1) as file
+from pgtide.view_history d
+where d.action = 'drop' and d.outcome = 'done' and d.before is not null
+order by d.name, d.kind, d.id desc";
+
+/// What pgtide dropped, as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DroppedView {
+    /// The row of the history: what was dropped later has a higher one.
+    pub id: i64,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// By which role.
+    pub role: String,
+    /// Its name with the schema.
+    pub name: String,
+    /// `materialized view`, `view` or `function`.
+    pub kind: String,
+    /// Statements that make it.
+    pub before: String,
+    /// The file that it came from last.
+    pub file: Option<String>,
+}
 
 /// What is applied of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +144,24 @@ impl Ledger {
     pub async fn view_build_times(&self, session: &Session) -> Result<Vec<(String, i64)>> {
         let rows = session.query("reading how long views took", &self.sql(DURATIONS), &[]).await?;
         Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+    }
+
+    /// The last drop of everything that was ever dropped.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn dropped_views(&self, session: &Session) -> Result<Vec<DroppedView>> {
+        let rows = session.query("reading what views were dropped", &self.sql(DROPPED), &[]).await?;
+        let dropped = |row: &Row| DroppedView {
+            id: row.get("id"),
+            at: row.get("at"),
+            role: row.get("role"),
+            name: row.get("name"),
+            kind: row.get("kind"),
+            before: row.get("before"),
+            file: row.get("file"),
+        };
+        Ok(rows.iter().map(dropped).collect())
     }
 
     /// Records an object as applied, in the caller's transaction.

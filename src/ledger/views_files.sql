@@ -66,7 +66,7 @@ comment on column pgtide.view_history.role is 'Role that did it';
 comment on column pgtide.view_history.host is 'Host of the process';
 comment on column pgtide.view_history.pid is 'Process id there';
 comment on column pgtide.view_history.run_id is 'The run';
-comment on column pgtide.view_history.action is 'new, replace, rebuild, view, repoint, indexes, properties, touched, accept, drop, forget or failed';
+comment on column pgtide.view_history.action is 'new, replace, rebuild, view, repoint, indexes, properties, touched, accept, drop, restore, forget or failed';
 comment on column pgtide.view_history.name is 'Name with its schema';
 comment on column pgtide.view_history.kind is 'materialized view, view or function';
 comment on column pgtide.view_history.oid is 'OID afterwards; null if it is gone';

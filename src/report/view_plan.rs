@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::number::{bytes, counted, duration};
 use super::paint::{Palette, Tone, escaped};
 use crate::views::diff::{Class, Step};
-use crate::views::survey::Plan;
+use crate::views::shown;
+use crate::views::survey::{Plan, STANDS_ON_IT};
+use crate::views::units::{IN_NO_FILE, WOULD_BE_LOST};
 
 /// Draws the plan; unchanged objects are counted, or listed if `verbose`.
 #[must_use]
@@ -100,9 +102,17 @@ fn hints(plan: &Plan) -> Vec<String> {
             "pgtide views apply --revert {name} applies the file over it; --accept {name} keeps what is live"
         ));
     }
-    if plan.of(|class| class == Class::Blocked).any(|step| !step.details.is_empty()) {
+    let is_blocked =
+        |why: &str| plan.of(|class| class == Class::Blocked).any(|step| step.cause.contains(why));
+    if is_blocked(IN_NO_FILE) || is_blocked(STANDS_ON_IT) {
         hints.push(
             "pgtide views adopt NAME takes a view into the files; then apply looks after it too".to_owned(),
+        );
+    }
+    if is_blocked(WOULD_BE_LOST) {
+        hints.push(
+            "run the statements above in psql, the first one before views apply and the other after it; nothing is dropped unasked"
+                .to_owned(),
         );
     }
     hints
@@ -136,5 +146,6 @@ fn object(step: &Step, plan: &Plan) -> Value {
         "last_build_ms": plan.build_ms.get(&step.name.to_string()),
         "changes": step.changes.iter().map(|change| &change.text).collect::<Vec<_>>(),
         "sql": sql,
+        "digest": shown::digest(step),
     })
 }

@@ -14,11 +14,13 @@ mod drops;
 mod in_place;
 mod leftover;
 mod queue;
+mod restore;
 mod swap;
 mod unit;
 
 pub use crew::{Hands, lock};
 pub use leftover::leftovers;
+pub use restore::{chosen, restorable};
 
 use std::time::{Duration, Instant};
 

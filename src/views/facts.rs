@@ -58,7 +58,8 @@ pub struct Facts {
     pub grants: BTreeSet<(String, String)>,
     /// Comments; the key is a column, or empty for the whole.
     pub comments: BTreeMap<String, String>,
-    /// What cannot be carried to a new object: triggers, rules, labels.
+    /// What cannot be carried to a new object, triggers, rules, labels: the statement that drops it, and
+    /// on the lines below it the one that makes it again.
     pub fixtures: BTreeMap<String, String>,
     /// Its size with indexes.
     pub bytes: u64,

@@ -64,15 +64,26 @@ union all select r.oid, 'comment', coalesce(c.attname::text, ''), d.description
   from r join pg_catalog.pg_description d
     on d.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and d.objoid = r.oid
   left join pg_catalog.pg_attribute c on c.attrelid = r.oid and c.attnum = d.objsubid and d.objsubid > 0
-union all select r.oid, 'fixture', 'trigger ' || t.tgname, pg_catalog.pg_get_triggerdef(t.oid)
+-- What cannot be carried to another object: the statement that drops it, and below it the one that makes it again.
+union all select r.oid, 'fixture', 'trigger ' || t.tgname,
+    pg_catalog.format(E'drop trigger %I on %I.%I\n%s', t.tgname, r.nspname, r.relname, pg_catalog.pg_get_triggerdef(t.oid))
   from r join pg_catalog.pg_trigger t on t.tgrelid = r.oid and not t.tgisinternal
-union all select r.oid, 'fixture', 'rule ' || w.rulename, pg_catalog.pg_get_ruledef(w.oid)
+union all select r.oid, 'fixture', 'rule ' || w.rulename,
+    pg_catalog.format(E'drop rule %I on %I.%I\n%s', w.rulename, r.nspname, r.relname, pg_catalog.pg_get_ruledef(w.oid))
   from r join pg_catalog.pg_rewrite w on w.ev_class = r.oid and w.rulename <> '_RETURN'
-union all select r.oid, 'fixture', 'default of column ' || a.attname, ''
-  from r join a on a.rel = r.oid where r.relkind = 'v' and a.atthasdef
-union all select r.oid, 'fixture', 'security label of ' || l.provider, l.label
+union all select r.oid, 'fixture', 'default of column ' || a.attname,
+    pg_catalog.format(E'alter view %1$I.%2$I alter column %3$I drop default\nalter view %1$I.%2$I alter column %3$I set default %4$s',
+                      r.nspname, r.relname, a.attname, pg_catalog.pg_get_expr(f.adbin, f.adrelid))
+  from r join a on a.rel = r.oid
+  join pg_catalog.pg_attrdef f on f.adrelid = r.oid and f.adnum = a.attnum where r.relkind = 'v' and a.atthasdef
+union all select r.oid, 'fixture', 'security label of ' || l.provider || coalesce(' on column ' || c.attname, ''),
+    pg_catalog.format(E'security label for %1$I on %2$s is null\nsecurity label for %1$I on %2$s is %3$L', l.provider,
+      case when c.attname is not null then pg_catalog.format('column %I.%I.%I', r.nspname, r.relname, c.attname)
+           else pg_catalog.format('%s %I.%I', case r.relkind when 'm' then 'materialized view' else 'view' end, r.nspname, r.relname) end,
+      l.label)
   from r join pg_catalog.pg_seclabel l
     on l.classoid = 'pg_catalog.pg_class'::pg_catalog.regclass and l.objoid = r.oid
+  left join pg_catalog.pg_attribute c on c.attrelid = r.oid and c.attnum = l.objsubid and l.objsubid > 0
 union all select r.oid, 'bytes', null, pg_catalog.pg_total_relation_size(r.oid)::text from r where r.relkind = 'm'
 union all select p.oid, f.what, f.key, f.value
   from pg_catalog.pg_proc p

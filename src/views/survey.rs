@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::diff::{self, Class, Known, Step, Wishes};
 use super::facts::{self, Dependent, Facts, Named};
 use super::files::{Content, Folder};
+use super::inspect::Unreadable;
 use super::statement::ObjectKind;
 use super::trial::{self, Trial};
 use super::units::{self, Edges, Unit};
@@ -14,6 +15,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::{Ledger, ViewObject};
 use crate::name::TableName;
 use crate::postgres::connect::Session;
+
+/// Why a drop is blocked.
+pub const STANDS_ON_IT: &str = "but something stands on it";
 
 /// What is to be done, and in which order.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +28,8 @@ pub struct Plan {
     pub units: Vec<Unit>,
     /// Who stands on whom.
     pub edges: Edges,
+    /// What views of the files would read and their owners may not.
+    pub unreadable: Vec<(TableName, Unreadable)>,
     /// How long materialized views took to build, in milliseconds.
     pub build_ms: BTreeMap<String, i64>,
 }
@@ -82,7 +88,7 @@ pub async fn plan(
         None => Vec::new(),
     };
     let catalog = Catalog::read(session, folder, &stored).await?;
-    let trial = if catalog.is_as_applied(folder) && asked.wishes.accept.is_empty() {
+    let mut trial = if catalog.is_as_applied(folder) && asked.wishes.accept.is_empty() {
         catalog.as_trial(folder)
     } else {
         trial::run(session, folder).await?
@@ -115,7 +121,8 @@ pub async fn plan(
         Some(ledger) => ledger.view_build_times(session).await?.into_iter().collect(),
         None => BTreeMap::new(),
     };
-    Ok(Plan { steps, units, edges, build_ms })
+    let unreadable = std::mem::take(&mut trial.unreadable);
+    Ok(Plan { steps, units, edges, unreadable, build_ms })
 }
 
 /// What is live and what was applied, by name.
@@ -307,7 +314,7 @@ fn hold_drops(steps: &mut [Step], edges: &Edges) {
         for (name, readers) in held {
             for step in steps.iter_mut().filter(|step| step.name == name) {
                 step.class = Class::Blocked;
-                step.cause = format!("{}; but something stands on it", step.cause);
+                step.cause = format!("{}; {STANDS_ON_IT}", step.cause);
                 step.details = readers.clone();
             }
         }

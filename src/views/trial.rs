@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::facts::{self, Facts};
 use super::files::{Definition, Folder};
+use super::inspect::{self, Tried, Unreadable};
 use super::order::{self, Reads};
 use super::scratch::Scratch;
 use super::statement::{Aspect, ObjectKind};
@@ -27,6 +28,8 @@ pub struct Trial {
     pub reads: Reads,
     /// Files that the server refuses.
     pub failed: BTreeMap<TableName, Failure>,
+    /// What they would read and their owners may not.
+    pub unreadable: Vec<(TableName, Unreadable)>,
 }
 
 /// Why a file cannot be applied.
@@ -212,11 +215,39 @@ async fn look(session: &Session, scratch: &Scratch, folder: &Folder, created: &[
             trial.reads.entry(reader.clone()).or_default().insert(read.clone());
         }
     }
+    trial.unreadable = unreadable(session, scratch, folder, &names).await?;
     for (file, object) in folder.definitions() {
         let named = file.options.depends_on.iter().flatten().filter(|name| kinds.contains_key(name));
         trial.reads.entry(object.name.clone()).or_default().extend(named.cloned());
     }
     Ok(trial)
+}
+
+/// What the views would read and may not, each with the owner that it would have.
+async fn unreadable(
+    session: &Session,
+    scratch: &Scratch,
+    folder: &Folder,
+    names: &BTreeMap<u32, TableName>,
+) -> Result<Vec<(TableName, Unreadable)>> {
+    let mut tried = Tried::default();
+    for (oid, name) in names {
+        let object = folder.definitions().map(|(_, object)| object).find(|object| object.name == *name);
+        let Some(object) = object.filter(|object| object.kind != ObjectKind::Function) else { continue };
+        let keeps_owner = !object.aspects.contains(&Aspect::Owner);
+        tried.oids.push(*oid);
+        tried.names.push(keeps_owner.then(|| ident::quote_table(name)));
+    }
+    let found = inspect::unreadable(session, &tried.oids, &tried).await?;
+    let at_home = |via: String| {
+        scratch
+            .schemas()
+            .fold(via, |via, (there, home)| via.replace(&format!("{there}."), &format!("{home}.")))
+    };
+    let named = |one: Unreadable| {
+        Some((names.get(&one.view)?.clone(), Unreadable { via: one.via.map(at_home), ..one }))
+    };
+    Ok(found.into_iter().filter_map(named).collect())
 }
 
 /// The home schemas as the server writes them: quoted where it would quote them, so that texts compare.

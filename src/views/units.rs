@@ -25,6 +25,12 @@ pub struct Edges {
 /// Objects that change together, each after what it reads.
 pub type Unit = Vec<TableName>;
 
+/// Why a step is blocked by readers that pgtide does not look after.
+pub const IN_NO_FILE: &str = "but what stands on it is in no file";
+
+/// Why a step is blocked by what cannot be carried to a new object.
+pub const WOULD_BE_LOST: &str = "but what hangs on it would be lost";
+
 /// Adds what has to change with what changes, blocks what cannot, and makes units.
 pub fn arrange(steps: &mut [Step], edges: &Edges) -> Vec<Unit> {
     spread(steps, edges);
@@ -101,18 +107,25 @@ fn carry(step: &mut Step, read: &TableName) -> bool {
     true
 }
 
+/// What hangs on a view, how to take it off before an apply, and how to hang it up again.
+fn remedy((what, statements): (&String, &String)) -> String {
+    let (drop, make) = statements.split_once('\n').unwrap_or((statements, ""));
+    let make = make.split_whitespace().collect::<Vec<_>>().join(" ");
+    format!("{what}: before the apply `{drop}`, after it `{}`", make.trim_end_matches(';'))
+}
+
 /// Blocks what something unknown stands on, what would lose what cannot be carried, and what is tied to it.
 fn block(steps: &mut [Step], edges: &Edges) {
     for step in steps.iter_mut().filter(|step| is_swapped(step)) {
         let unknown = edges.unknown.get(&step.name).cloned().unwrap_or_default();
-        let fixtures: Vec<_> = step.live.iter().flat_map(|live| live.fixtures.keys().cloned()).collect();
+        let fixtures: Vec<_> = step.live.iter().flat_map(|live| live.fixtures.iter().map(remedy)).collect();
         if !unknown.is_empty() {
             step.details.extend(unknown);
-            step.cause = format!("{}; but what stands on it is in no file", step.cause);
+            step.cause = format!("{}; {IN_NO_FILE}", step.cause);
             step.class = Class::Blocked;
         } else if !fixtures.is_empty() {
             step.details.extend(fixtures);
-            step.cause = format!("{}; but what hangs on it would be lost", step.cause);
+            step.cause = format!("{}; {WOULD_BE_LOST}", step.cause);
             step.class = Class::Blocked;
         }
     }

@@ -32,11 +32,14 @@ impl Places {
     pub(super) async fn open(
         checklist: &mut Checklist,
         project: &Project,
-        jobs: &[Job],
+        (jobs, views): (&[Job], Option<&str>),
         named: bool,
     ) -> Self {
         let mut specs = Vec::new();
-        for (name, side) in wanted(project.overrides(), jobs) {
+        let mut wanted = wanted(project.overrides(), jobs);
+        let of_views = views.map(|name| (name.to_owned(), Side::Destination));
+        wanted.extend(of_views.filter(|place| !wanted.contains(place)).into_iter().collect::<Vec<_>>());
+        for (name, side) in wanted {
             match project.connection(&name) {
                 Ok(spec) => specs.push((name, side, spec)),
                 // Without names of jobs it is among the findings of the configuration.

@@ -1,5 +1,7 @@
 //! `pgtide views apply`: makes the views as the files say.
 
+use std::path::{Path, PathBuf};
+
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 use serde_json::json;
@@ -9,12 +11,13 @@ use super::plan::{self, AskedArgs};
 use crate::cli::workshop;
 use crate::cli::{Context, loading, stoppable};
 use crate::config::project::Project;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exit;
 use crate::ledger::Owner;
 use crate::report::number::duration;
 use crate::report::{Format, Output, view_plan};
 use crate::views::apply::{self, Applier, Hands, Outcome, Said, Strategy};
+use crate::views::shown::{self, Shown};
 use crate::views::survey::{self, Asked, Plan};
 
 const EXAMPLES: &str = "\
@@ -23,6 +26,8 @@ Examples:
   pgtide views apply --dry-run           the plan alone
   pgtide views apply --prune             drop also what has no file any more
   pgtide views apply --revert mart.sales apply the file over a change made outside
+  pgtide views plan -o json > plan.json; pgtide views apply --plan plan.json
+                                         what was shown, or nothing: exit 78 if it is another plan by now
 
 New versions are built beside and change places in one short transaction: readers wait for that alone.
 Views above are pointed at the new ones; nothing is ever dropped with CASCADE. What fails leaves what was
@@ -38,6 +43,9 @@ pub(super) struct ApplyArgs {
     /// beside: build, then swap; in-transaction: all of a change in one transaction
     #[arg(long, value_name = "HOW", default_value = "beside", hide_possible_values = true)]
     strategy: StrategyArg,
+    /// Go on only if the plan is still the one in this file, written by views plan -o json
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    plan: Option<PathBuf>,
     /// Views built at once
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=64))]
     jobs: usize,
@@ -57,7 +65,7 @@ enum StrategyArg {
 
 pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8> {
     let project = loading::project(context, None)?;
-    let ApplyArgs { dry_run, strategy, jobs, asked } = args;
+    let ApplyArgs { dry_run, strategy, plan, jobs, asked } = args;
     let asked = Asked::from(asked);
     if dry_run {
         stoppable(context, plan::look(context, &project, &asked)).await?;
@@ -67,7 +75,8 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8
         StrategyArg::Beside => Strategy::Beside,
         StrategyArg::InTransaction => Strategy::InTransaction,
     };
-    let work = work(context, &project, &asked, (strategy, jobs));
+    let shown = plan.as_deref().map(read_plan).transpose()?;
+    let work = work(context, &project, (&asked, shown.as_deref()), (strategy, jobs));
     let (plan, outcome) = Box::pin(stoppable(context, work)).await?;
     finish(&context.output, &plan, &outcome);
     let waits = plan.of(|class| class.needs_a_person()).next().is_some();
@@ -81,7 +90,7 @@ pub(super) async fn run(args: ApplyArgs, context: &Context) -> anyhow::Result<u8
 async fn work(
     context: &Context,
     project: &Project,
-    asked: &Asked,
+    (asked, shown): (&Asked, Option<&[Shown]>),
     (strategy, jobs): (Strategy, usize),
 ) -> Result<(Plan, Outcome)> {
     let (mut folder, files) = place::folder(project);
@@ -96,10 +105,20 @@ async fn work(
     applier.clean().await?;
     let plan = survey::plan(&session, Some(&ledger), &mut folder, asked).await?;
     plan::show(context, &plan, (&session.server().name, &files));
+    if let Some(shown) = shown {
+        shown::require(shown, &plan)?;
+    }
     let jobs = jobs.min(spec.max_connections.unwrap_or(usize::MAX)).max(1);
     let hands = Hands { spec: &spec, jobs, show_values: context.global.show_values };
     let outcome = Box::pin(applier.apply(&plan, &folder, hands)).await?;
     Ok((plan, outcome))
+}
+
+/// Reads a plan that was shown.
+fn read_plan(path: &Path) -> Result<Vec<Shown>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Error::new(ErrorKind::Usage, format!("reading {}: {error}", path.display())))?;
+    shown::read(&text)
 }
 
 pub(super) fn owner() -> Owner {

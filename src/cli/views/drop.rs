@@ -23,7 +23,7 @@ Examples:
   pgtide views drop mart.sales --with-dependents    with the views on it that came from files
   pgtide views drop --forget mart.sales             the view stays, pgtide looks after it no more
 
-What it was is kept: select before from pgtide.view_history where name = 'mart.sales'.";
+What it was is kept: pgtide views restore brings it back.";
 
 /// `views drop`.
 #[derive(Debug, Args)]
@@ -72,6 +72,8 @@ async fn work(context: &Context, project: &Project, args: &DropArgs) -> Result<(
     for step in &steps {
         context.output.print(&format!("{}  dropped; what it was is in pgtide.view_history\n", step.name));
     }
+    let names: Vec<String> = steps.iter().map(|step| step.name.to_string()).collect();
+    context.output.notice(&format!("pgtide views restore {} brings back what was there", names.join(" ")));
     Ok(())
 }
 

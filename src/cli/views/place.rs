@@ -45,7 +45,7 @@ async fn open(project: &Project, application: &str) -> Result<(ConnectionSpec, S
 }
 
 /// Reads the folder of files, and says as a person would where it is.
-pub(super) fn folder(project: &Project) -> (Folder, String) {
+pub(in crate::cli) fn folder(project: &Project) -> (Folder, String) {
     let root = project.views_dir();
     let folder = Folder::read(&root, &|name| project.placeholder(name).map(str::to_owned));
     (folder, loading::shown(&root))
