@@ -48,6 +48,8 @@ mod intervals;
 mod limits;
 /// A program of the user is told how runs ended.
 mod notify;
+/// Who is first of those that wait for the same slots.
+mod priority;
 /// A job that has another name than before goes on where it was.
 mod rename;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
