@@ -208,6 +208,8 @@ pub struct Summary {
     pub loaded: usize,
     /// Intervals left alone.
     pub skipped: usize,
+    /// Of these, intervals that another live run has.
+    pub held: usize,
     /// Intervals that failed, with the reason.
     pub failed: Vec<(String, Failure)>,
     /// Intervals that were not started, or stopped on the way, because the run stopped.

@@ -42,6 +42,8 @@ mod concurrency;
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
 mod faults;
+/// What another live run holds: 75 for who asks once, and another look for the schedule.
+mod held;
 /// What is kept from one interval to the next, and what must be noticed all the same.
 mod intervals;
 /// Limits over processes: never more at once, runs first, a backfill always goes on.

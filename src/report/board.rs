@@ -374,8 +374,8 @@ impl Rate {
 /// A reason without the dates and counts that make each one different.
 fn short(reason: &str) -> &str {
     let number = reason.char_indices().zip(reason.chars().skip(1));
-    let end =
-        number.filter(|((_, c), next)| *c == ' ' && next.is_ascii_digit()).map(|((at, _), _)| at).next();
+    let starts = |c, next: char| c == ' ' && (next.is_ascii_digit() || next == '(');
+    let end = number.filter(|((_, c), next)| starts(*c, *next)).map(|((at, _), _)| at).next();
     reason[..end.unwrap_or(reason.len())].trim_end_matches([',', ':', ';'])
 }
 
@@ -401,6 +401,13 @@ mod tests {
         assert_eq!((board.totals().skipped, board.totals().waiting), (1, 3), "the plan had left it out");
         board.apply(&skip("2026-01-02"), at(0.1));
         assert_eq!((board.totals().skipped, board.totals().waiting), (2, 2));
+    }
+
+    #[test]
+    fn reasons_are_counted_together_without_what_makes_each_one_different() {
+        assert_eq!(short("loaded 2026-01-06 03:00, 27 rows"), "loaded");
+        assert_eq!(short("already running (etl-1 since 2026-01-06)"), "already running");
+        assert_eq!(short("marked skipped: no source"), "marked skipped: no source");
     }
 
     #[test]
