@@ -56,6 +56,8 @@ mod priority;
 mod rename;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
+/// Snapshot jobs in the status: their moments, and lateness.
+mod snapshots;
 /// Status beyond the calendar: gaps, deadlines, ten years, watching; several jobs in one run.
 mod status_more;
 /// Runs without names: what is due, when, in which order, and what is loaded again.
