@@ -2,16 +2,13 @@
 
 use std::process::ExitCode;
 
-use pgtide::cli::{self, help};
+use pgtide::cli::{self, help, refusal};
 
 fn main() -> ExitCode {
-    let cli = match help::parse(std::env::args_os().collect()) {
+    let args: Vec<_> = std::env::args_os().collect();
+    let cli = match help::parse(args.clone()) {
         Ok(cli) => cli,
-        Err(error) => {
-            // Help goes to stdout and may meet a closed pipe: that is no error.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(pgtide::exit::USAGE));
-        }
+        Err(error) => return ExitCode::from(refusal::show(&error, &args)),
     };
     match tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
         Ok(runtime) => ExitCode::from(runtime.block_on(cli::main(cli))),

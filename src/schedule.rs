@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,7 +34,7 @@ use files::Files;
 const FILES_EVERY: Duration = Duration::from_secs(1);
 
 /// The pause before another look whether an interval that another process holds is free.
-const HELD_ELSEWHERE: TimeDelta = TimeDelta::seconds(10);
+const HELD_ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// A job that is due, to be loaded.
 pub struct Start {

@@ -42,16 +42,22 @@ mod concurrency;
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
 mod faults;
+/// What another live run holds: 75 for who asks once, and another look for the schedule.
+mod held;
 /// What is kept from one interval to the next, and what must be noticed all the same.
 mod intervals;
 /// Limits over processes: never more at once, runs first, a backfill always goes on.
 mod limits;
 /// A program of the user is told how runs ended.
 mod notify;
+/// Who is first of those that wait for the same slots.
+mod priority;
 /// A job that has another name than before goes on where it was.
 mod rename;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
+/// Snapshot jobs in the status: their moments, and lateness.
+mod snapshots;
 /// Status beyond the calendar: gaps, deadlines, ten years, watching; several jobs in one run.
 mod status_more;
 /// Runs without names: what is due, when, in which order, and what is loaded again.

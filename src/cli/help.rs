@@ -1,5 +1,6 @@
 //! The first screen, `--help` and `help exit-codes`. The lines of the verbs come from `args`.
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -113,17 +114,28 @@ pub fn command() -> clap::Command {
 ///
 /// # Errors
 /// clap's: help and version are among them.
-pub fn parse(args: Vec<std::ffi::OsString>) -> Result<Cli, clap::Error> {
+pub fn parse(args: Vec<OsString>) -> Result<Cli, clap::Error> {
     let color = color_of(&args);
     Cli::from_arg_matches(&command().color(color).try_get_matches_from(args)?)
 }
 
 /// `--color` must be known before anything is parsed: errors of the parser are coloured too.
-fn color_of(args: &[std::ffi::OsString]) -> clap::ColorChoice {
+fn color_of(args: &[OsString]) -> clap::ColorChoice {
+    early(args, &["--color"]).and_then(|text| text.parse().ok()).unwrap_or(clap::ColorChoice::Auto)
+}
+
+/// The value of an option under one of its names, among arguments that are not, or cannot be, parsed.
+pub(super) fn early<'a>(args: &'a [OsString], names: &[&str]) -> Option<&'a str> {
     let texts: Vec<_> = args.iter().filter_map(|arg| arg.to_str()).take_while(|arg| *arg != "--").collect();
-    let joined = texts.iter().find_map(|arg| arg.strip_prefix("--color="));
-    let apart = texts.windows(2).find(|pair| pair[0] == "--color").map(|pair| pair[1]);
-    joined.or(apart).and_then(|text| text.parse().ok()).unwrap_or(clap::ColorChoice::Auto)
+    let value = |name: &&str| {
+        let joined = texts.iter().find_map(|arg| match name.starts_with("--") {
+            true => arg.strip_prefix(*name)?.strip_prefix('='),
+            false => arg.strip_prefix(*name).map(|value| value.trim_start_matches('=')),
+        });
+        let apart = texts.windows(2).find(|pair| pair[0] == *name).map(|pair| pair[1]);
+        apart.or(joined)
+    };
+    names.iter().find_map(value)
 }
 
 fn title(palette: Palette) -> String {

@@ -20,6 +20,7 @@ mod mark;
 mod output;
 mod plan;
 pub mod quantity;
+pub mod refusal;
 mod run;
 mod schedule;
 pub mod signals;
@@ -47,6 +48,10 @@ pub struct Context {
 
 /// Runs a parsed command line to its exit code; an error has been printed.
 pub async fn main(cli: Cli) -> u8 {
+    refusal::unless_written(verb(cli).await)
+}
+
+async fn verb(cli: Cli) -> u8 {
     let output = output::resolve(&cli.global, &output::Surroundings::of_process());
     let Some(command) = cli.command else { return first_screen(&output) };
     let skip_exit_code = cli.global.skip_exit_code;

@@ -49,7 +49,9 @@ fn load(context: &Context, events: &Events) -> Load {
         async move {
             let run_id = uuid::Uuid::new_v4().to_string();
             let workshop = Workshop::new(&context, &start.project, &run_id).after(&told, start.again);
-            let task = Task { job: start.job, request: start.request, options: Options::default() };
+            // What another run has is no failure of this one: it looks again.
+            let options = Options { leave_held: true, ..Options::default() };
+            let task = Task { job: start.job, request: start.request, options };
             workshop::run_one(&workshop, task, &events).await.1
         }
         .boxed()

@@ -31,6 +31,8 @@ pub(super) enum Outcome {
     Loaded(Loaded),
     /// Another run, or a person, was quicker; what they did.
     LeftAlone(&'static str),
+    /// Another live run has it, and whoever asked will look again; who has it.
+    Held(String),
     /// Another process loaded it while this one worked on the same backfill.
     LoadedElsewhere,
     /// Another process has it, or has just failed with it: to be looked at again.
@@ -161,7 +163,10 @@ impl Tries<'_> {
             }
             Ok(ClaimOutcome::Held(holder)) if self.is_ours(&holder) => return Err(self.not_gone_yet()),
             Ok(ClaimOutcome::Held(_)) if run.backfill.is_some() => return Ok(Outcome::Elsewhere),
-            Ok(ClaimOutcome::Held(holder)) => return Err(self.held(&holder)),
+            Ok(ClaimOutcome::Held(holder)) if engine.options.leave_held => {
+                return Ok(Outcome::Held(format!("already running ({holder})")));
+            }
+            Ok(ClaimOutcome::Held(holder)) => return Err(held(&holder)),
             Ok(ClaimOutcome::Overlaps { job, key }) => return Err(self.overlaps(&job, &key)),
             Err(error) => {
                 slot.discard().await;
@@ -288,11 +293,6 @@ impl Tries<'_> {
         Error::new(ErrorKind::Contention, "the session of the try before still ends on the server")
     }
 
-    fn held(&self, holder: &Holder) -> Error {
-        Error::new(ErrorKind::Locked, format!("already running on {holder}"))
-            .with_hint("wait for it, or end it and go on from there with --take-over")
-    }
-
     fn overlaps(&self, job: &str, key: &str) -> Error {
         let table = self.work.resolved.table_name();
         let context = if self.planned.interval == DataInterval::WHOLE {
@@ -303,4 +303,9 @@ impl Tries<'_> {
         Error::new(ErrorKind::Preflight, context)
             .with_hint("give each of the two jobs a `scope`, a condition on the rows that it owns")
     }
+}
+
+fn held(holder: &Holder) -> Error {
+    Error::new(ErrorKind::Locked, format!("already running on {holder}"))
+        .with_hint("wait for it, or end it and go on from there with --take-over")
 }

@@ -1,7 +1,7 @@
 //! How many intervals run at once over all processes: what a slot waits for before it claims.
 //!
-//! A slot takes all limits of an interval at once and keeps them for its next interval, unless the
-//! other class waits. One slot of a process waits at a time, with its control session alone; nothing
+//! A slot takes all limits of an interval at once and keeps them for its next interval, unless
+//! others who go first wait. One slot of a process waits at a time, with its control session alone; nothing
 //! is held while it waits.
 
 use std::collections::HashSet;
@@ -15,19 +15,19 @@ use super::{Budget, Engine, stopped};
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::event::Event;
-use crate::ledger::{Asked, Class, Limit};
+use crate::ledger::{Asked, Class, Limit, Rank};
 
 /// The time between two tries; up to as much again is added, so that processes do not march in step.
 const POLL: Duration = Duration::from_millis(150);
 
-/// How long slots are kept before somebody asks whether the other class waits for them.
+/// How long slots are kept before somebody asks whether others who go first wait for them.
 const KEEP: Duration = Duration::from_millis(200);
 
 /// The limits of a job's intervals.
 #[derive(Debug)]
 pub(super) struct Limits {
     all: Vec<Limit>,
-    class: Class,
+    rank: Rank,
     /// Who holds it waits; what was said about waiting.
     gate: Mutex<HashSet<usize>>,
 }
@@ -53,7 +53,8 @@ impl Limits {
         add("max_connections", &source.name, source.max_connections, 1);
         add("max_connections", &destination.name, destination.max_connections, budget.writers + 1);
         let class = if engine.options.backfill.is_some() { Class::Backfill } else { Class::Run };
-        Self { all, class, gate: Mutex::default() }
+        let rank = Rank { class, weight: job.priority_weight };
+        Self { all, rank, gate: Mutex::default() }
     }
 
     /// Waits until the slot holds its share of every limit; opens its control session alone.
@@ -62,17 +63,29 @@ impl Limits {
             return Ok(());
         }
         let mut said = self.gate.lock().await;
+        let mut has_waited = false;
         loop {
             run.engine.answered(run.job, slot.open_control(run.engine, run.job)).await?;
             let control = slot.control()?;
             run.may_start(control).await?;
-            let asked = run.ledger.ask_for_slots(control, &self.all, self.class);
-            match run.engine.answered(run.job, asked).await? {
+            let asked = run.ledger.ask_for_slots(control, &self.all, self.rank);
+            let asked = run.engine.answered(run.job, asked).await?;
+            if let Asked::Short(limit) = asked {
+                let Limit { kind, name, total, .. } = &self.all[limit];
+                let limit = Some((*kind, name.clone(), *total));
+                run.engine.events.send(Event::WaitsForSlot { job: run.job.name.clone(), limit });
+            }
+            match asked {
                 Asked::Given(slots) => {
-                    if self.class == Class::Run && !said.is_empty() {
-                        run.ledger.withdraw(control).await?;
+                    if has_waited {
+                        let ended = run.ledger.stop_waiting(control, &self.all, self.rank);
+                        run.engine.answered(run.job, ended).await?;
                     }
                     slot.hold(slots);
+                    if has_waited {
+                        let job = run.job.name.clone();
+                        run.engine.events.send(Event::WaitsForSlot { job, limit: None });
+                    }
                     return Ok(());
                 }
                 Asked::Short(limit) if said.insert(limit) => {
@@ -81,6 +94,7 @@ impl Limits {
                 }
                 Asked::Short(_) => {}
             }
+            has_waited = true;
             let mut shutdown = run.engine.shutdown.clone();
             tokio::select! {
                 () = tokio::time::sleep(POLL + jitter(POLL)) => {}
@@ -89,13 +103,13 @@ impl Limits {
         }
     }
 
-    /// Whether the slot holds its share and may keep it; gives it back if the other class waits.
+    /// Whether the slot holds its share and may keep it; gives it back if others go first.
     async fn keeps(&self, run: Applicant<'_>, slot: &mut Slot) -> Result<bool> {
         let Some((control, slots, since)) = slot.held() else { return Ok(false) };
         if since.elapsed() < KEEP {
             return Ok(true);
         }
-        let asked = run.ledger.slots_are_wanted(control, &self.all, (self.class, slots));
+        let asked = run.ledger.slots_are_wanted(control, &self.all, (self.rank, slots));
         if run.engine.answered(run.job, asked).await? {
             let back = run.ledger.give_back_slots(control, &self.all, slots);
             run.engine.answered(run.job, back).await?;
@@ -113,8 +127,8 @@ impl Limits {
             run.ledger.give_back_slots(control, &self.all, slots).await?;
         }
         slot.forget_held();
-        if self.class == Class::Backfill && slot.is_open() {
-            run.ledger.withdraw(slot.control()?).await?;
+        if self.rank.class == Class::Backfill && slot.is_open() {
+            run.ledger.withdraw(slot.control()?, &self.all, self.rank).await?;
         }
         Ok(())
     }

@@ -69,6 +69,8 @@ pub struct Options {
     pub backfill: Option<BackfillWish>,
     /// Whether to end a live run that holds an interval.
     pub take_over: bool,
+    /// Whether an interval that a live run holds is left alone, to be looked at again by who comes back.
+    pub leave_held: bool,
     /// Whether to load an `append` interval again.
     pub force: bool,
     /// Whether the first failure stops the run.

@@ -179,8 +179,8 @@ impl<'s> Window<'s> {
 
     /// Records how an interval ended; returns whether the run should stop.
     fn settle(&mut self, planned: Planned, outcome: Result<Outcome, Failed>) -> bool {
-        let (summary, events) = (&mut *self.summary, &self.work.engine.events);
         let id = self.work.id(&planned);
+        let (summary, events) = (&mut *self.summary, &self.work.engine.events);
         match outcome {
             Ok(Outcome::Loaded(loaded)) => {
                 summary.loaded += 1;
@@ -190,8 +190,15 @@ impl<'s> Window<'s> {
                 false
             }
             Ok(Outcome::LeftAlone(reason)) => {
-                summary.skipped += 1;
-                events.send(Event::IntervalSkipped { id, reason: reason.to_owned() });
+                self.leave(id, reason.to_owned());
+                false
+            }
+            Ok(Outcome::Held(reason)) => {
+                summary.held += 1;
+                self.leave(id, reason);
+                if self.work.job.depends_on_past {
+                    self.leave_waiting(&planned.key);
+                }
                 false
             }
             Ok(Outcome::LoadedElsewhere) => {
@@ -214,6 +221,18 @@ impl<'s> Window<'s> {
                 self.fail(id, Failure::of(&error, attempt, Utc::now()));
                 stop
             }
+        }
+    }
+
+    fn leave(&mut self, id: IntervalId, reason: String) {
+        self.summary.skipped += 1;
+        self.work.engine.events.send(Event::IntervalSkipped { id, reason });
+    }
+
+    /// Leaves what waits for its past, which another run has.
+    fn leave_waiting(&mut self, past: &str) {
+        for (planned, _) in std::mem::take(&mut self.waiting) {
+            self.leave(self.work.id(&planned), format!("waits for what another run has, {past}"));
         }
     }
 
@@ -278,9 +297,7 @@ impl<'s> Window<'s> {
             Fate::AtWork => self.elsewhere.push(planned),
             Fate::Loaded => self.count_elsewhere(id),
             Fate::Skipped => {
-                self.summary.skipped += 1;
-                let reason = "marked skipped meanwhile".to_owned();
-                self.work.engine.events.send(Event::IntervalSkipped { id, reason });
+                self.leave(id, "marked skipped meanwhile".to_owned());
             }
             Fate::Free => self.waiting.push_back((planned, true)),
             Fate::Failed(error, attempt) => {

@@ -40,9 +40,13 @@ select pg_catalog.pg_backend_pid() as backend_pid,
 /// Waits for other claims on the same table.
 const LOCK_TABLE: &str = "select pg_catalog.pg_advisory_xact_lock($1, $2)";
 
+/// Written as ranges for the index `interval_overlap`: one on starts would read all that is earlier.
 const OVERLAP: &str = "
 select o.job, o.key from pgtide.interval o
-where o.table_oid = $1 and o.interval_start < $4 and o.interval_end > $3
+where pg_catalog.int8range(o.table_oid::bigint, o.table_oid::bigint, '[]')
+      operator(pg_catalog.@>) ($1::oid)::bigint
+  and pg_catalog.tstzrange(o.interval_start, o.interval_end)
+      operator(pg_catalog.&&) pg_catalog.tstzrange($3, $4)
   and (o.job, o.interval_start, o.interval_end) <> ($2, $3, $4)
   and (o.job = $2 or $5::text is null or o.scope is null or o.scope = $5)
   and (o.loaded_at is not null or o.token is not null

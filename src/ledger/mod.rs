@@ -39,7 +39,7 @@ pub use open::VERSION;
 pub use read::{Activity, AttemptRecord, DayRows, IntervalRecord, Snapshot};
 pub use record::BatchRecord;
 pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
-pub use slots::{Asked, Class, Limit, Slots};
+pub use slots::{Asked, Class, Limit, Rank, Slots};
 pub use view_file::{DroppedView, ViewEvent, ViewObject};
 pub use views::{FailedRefresh, RefreshRecord, Source, Sources, ViewRecord, sources};
 

@@ -12,11 +12,12 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The steps from version 0: step `n` takes the ledger from version `n` to `n + 1`.
-const STEPS: [&str; 4] = [
+const STEPS: [&str; 5] = [
     include_str!("schema.sql"),
     include_str!("backfill.sql"),
     include_str!("views_refresh.sql"),
     include_str!("views_files.sql"),
+    include_str!("overlap.sql"),
 ];
 
 /// The version of the ledger that this program works with.

@@ -4,11 +4,9 @@
 //! back, however it ends. All of an interval's limits are taken at once or not at all, so nobody
 //! holds a slot while it waits for another.
 //!
-//! Two classes share them. A backfill announces itself by shared locks on as many slots as it needs
-//! for one interval: the others leave those to it. Whoever else waits announces that too: backfills
-//! then start nothing on the other slots. Where both cannot have a slot at once, the backfill waits.
+//! Who gets a slot that several wait for, `others` decides: by class, then by weight.
 
-use std::collections::HashSet;
+mod others;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,6 +36,15 @@ pub enum Class {
     Backfill,
 }
 
+/// Where somebody stands among those who ask for the same slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rank {
+    /// Decides first.
+    pub class: Class,
+    /// Decides among those of a class that wait: the larger one goes first.
+    pub weight: i32,
+}
+
 /// The slots of one interval, held by a session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Slots {
@@ -54,44 +61,22 @@ pub enum Asked {
     Short(usize),
 }
 
-/// What others say about a limit.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Others {
-    /// Slots that are left to a backfill.
-    reserved: HashSet<usize>,
-    /// Whether a run waits for a slot.
-    run_waits: bool,
-    /// Whether a run waits that cannot do with what a backfill leaves.
-    run_needs_all: bool,
-}
-
-/// Sessions of this database, other than this one, that hold shared locks on the keys.
-const SHARED_BY_OTHERS: &str = "
-select distinct (l.classid::bigint << 32) | l.objid::bigint as key
-from pg_catalog.pg_locks l
-where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.mode = 'ShareLock'
-  and l.database = (select d.oid from pg_catalog.pg_database d where d.datname = current_database())
-  and l.pid <> pg_catalog.pg_backend_pid() and (l.classid::bigint << 32) | l.objid::bigint = any ($1)";
-
 const DOING: &str = "taking slots";
 
 impl Ledger {
     /// Tries to take the slots of one interval; the session must hold none. A backfill announces that it
-    /// is at work, a run that gets none that it waits, until [`withdraw`](Self::withdraw).
+    /// is at work, and whoever gets none that it waits, until [`stop_waiting`](Self::stop_waiting).
     ///
     /// # Errors
     /// As the server says.
-    pub async fn ask_for_slots(&self, session: &Session, limits: &[Limit], class: Class) -> Result<Asked> {
-        if class == Class::Backfill {
-            let keys = limits.iter().flat_map(|l| (0..l.take).map(|number| self.reserve_key(l, number)));
-            self.announce(session, &keys.collect::<Vec<_>>()).await?;
+    pub async fn ask_for_slots(&self, session: &Session, limits: &[Limit], rank: Rank) -> Result<Asked> {
+        if rank.class == Class::Backfill {
+            self.say_at_work(session, limits).await?;
         }
-        let others = self.others(session, limits).await?;
-        let asked = self.take_slots(session, limits, (class, &others)).await?;
-        if let (Asked::Short(_), Class::Run) = (&asked, class) {
-            let keys = limits.iter().zip(&others);
-            let keys = keys.map(|(l, others)| self.waits_key(l, needs_all(l, &others.reserved)));
-            self.announce(session, &keys.collect::<Vec<_>>()).await?;
+        let others = self.others(session, limits, rank).await?;
+        let asked = self.take_slots(session, limits, (rank.class, &others)).await?;
+        if let Asked::Short(short) = asked {
+            self.say_waiting(session, limits, (rank, &others, short)).await?;
         }
         Ok(asked)
     }
@@ -100,10 +85,10 @@ impl Ledger {
         &self,
         session: &Session,
         limits: &[Limit],
-        (class, others): (Class, &[Others]),
+        (class, others): (Class, &[others::Others]),
     ) -> Result<Asked> {
         let wanted: Vec<Vec<usize>> =
-            limits.iter().zip(others).map(|(limit, others)| candidates(limit, class, others)).collect();
+            limits.iter().zip(others).map(|(limit, others)| others.candidates(limit, class)).collect();
         let short = |numbers: &[Vec<usize>]| {
             limits.iter().zip(numbers).position(|(limit, numbers)| numbers.len() < limit.take)
         };
@@ -167,7 +152,8 @@ impl Ledger {
         session.query_one("giving slots back", sql, &[&keys]).await.map(drop)
     }
 
-    /// Whether slots should go to the other class before they are used again.
+    /// Whether slots should go to others before they are used again: to the other class, or to who waits
+    /// with a larger weight.
     ///
     /// # Errors
     /// As the server says.
@@ -175,67 +161,15 @@ impl Ledger {
         &self,
         session: &Session,
         limits: &[Limit],
-        (class, slots): (Class, &Slots),
+        (rank, slots): (Rank, &Slots),
     ) -> Result<bool> {
-        let others = self.others(session, limits).await?;
+        let others = self.others(session, limits, rank).await?;
         let held = limits.iter().zip(&others).zip(&slots.numbers);
-        Ok(held.into_iter().any(|((limit, others), numbers)| are_wanted(limit, class, others, numbers)))
-    }
-
-    /// Takes shared locks that last as long as the session; those that it has are not taken twice, for
-    /// they would have to be given back twice.
-    async fn announce(&self, session: &Session, keys: &[i64]) -> Result<()> {
-        let sql = "
-            select count(pg_catalog.pg_try_advisory_lock_shared(k))
-            from pg_catalog.unnest($1::bigint[]) k
-            where not exists (
-                select from pg_catalog.pg_locks l
-                where l.locktype = 'advisory' and l.objsubid = 1 and l.mode = 'ShareLock'
-                  and l.pid = pg_catalog.pg_backend_pid()
-                  and (l.classid::bigint << 32) | l.objid::bigint = k)";
-        session.query_one(DOING, sql, &[&keys]).await.map(drop)
-    }
-
-    /// Takes back what asking announced: that a run waits, that a backfill is at work.
-    ///
-    /// # Errors
-    /// As the server says.
-    pub async fn withdraw(&self, session: &Session) -> Result<()> {
-        let sql = "
-            select count(pg_catalog.pg_advisory_unlock_shared((l.classid::bigint << 32) | l.objid::bigint))
-            from pg_catalog.pg_locks l
-            where l.locktype = 'advisory' and l.granted and l.objsubid = 1 and l.mode = 'ShareLock'
-              and l.pid = pg_catalog.pg_backend_pid()";
-        session.query_one(DOING, sql, &[]).await.map(drop)
-    }
-
-    async fn others(&self, session: &Session, limits: &[Limit]) -> Result<Vec<Others>> {
-        let keys: Vec<i64> = limits.iter().flat_map(|limit| self.shared_keys(limit)).collect();
-        let rows = session.query(DOING, SHARED_BY_OTHERS, &[&keys]).await?;
-        let held: HashSet<i64> = rows.iter().map(|row| row.get("key")).collect();
-        let of = |limit: &Limit| Others {
-            reserved: (0..limit.total).filter(|n| held.contains(&self.reserve_key(limit, *n))).collect(),
-            run_waits: [false, true].iter().any(|all| held.contains(&self.waits_key(limit, *all))),
-            run_needs_all: held.contains(&self.waits_key(limit, true)),
-        };
-        Ok(limits.iter().map(of).collect())
-    }
-
-    fn shared_keys(&self, limit: &Limit) -> Vec<i64> {
-        let reserved = (0..limit.total).map(|number| self.reserve_key(limit, number));
-        reserved.chain([false, true].map(|all| self.waits_key(limit, all))).collect()
+        Ok(held.into_iter().any(|((limit, others), numbers)| others.want(limit, rank.class, numbers)))
     }
 
     fn slot_key(&self, limit: &Limit, number: usize) -> i64 {
         self.key(limit, &format!("slot {number}"))
-    }
-
-    fn reserve_key(&self, limit: &Limit, number: usize) -> i64 {
-        self.key(limit, &format!("backfill {number}"))
-    }
-
-    fn waits_key(&self, limit: &Limit, needs_all: bool) -> i64 {
-        self.key(limit, if needs_all { "waits for all" } else { "waits" })
     }
 
     fn key(&self, limit: &Limit, what: &str) -> i64 {
@@ -246,73 +180,3 @@ impl Ledger {
 }
 
 type Param<'a> = &'a (dyn tokio_postgres::types::ToSql + Sync);
-
-/// Whether an interval of a run cannot do with the slots that a backfill leaves.
-fn needs_all(limit: &Limit, reserved: &HashSet<usize>) -> bool {
-    limit.total - reserved.len().min(limit.total) < limit.take
-}
-
-/// The slots that may be tried, in order: runs and backfills begin at opposite ends.
-fn candidates(limit: &Limit, class: Class, others: &Others) -> Vec<usize> {
-    let all = 0..limit.total;
-    match class {
-        Class::Run if needs_all(limit, &others.reserved) => all.rev().collect(),
-        Class::Run => all.rev().filter(|number| !others.reserved.contains(number)).collect(),
-        Class::Backfill if others.run_needs_all => Vec::new(),
-        Class::Backfill if others.run_waits => (0..limit.take).collect(),
-        Class::Backfill => all.collect(),
-    }
-}
-
-/// Whether slots that are held should go to the other class.
-fn are_wanted(limit: &Limit, class: Class, others: &Others, numbers: &[usize]) -> bool {
-    match class {
-        Class::Run => {
-            !needs_all(limit, &others.reserved) && numbers.iter().any(|n| others.reserved.contains(n))
-        }
-        Class::Backfill => {
-            others.run_needs_all || (others.run_waits && numbers.iter().any(|number| *number >= limit.take))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn limit(total: usize, take: usize) -> Limit {
-        Limit { kind: "pool", name: "heavy".into(), total, take }
-    }
-
-    fn reserved(numbers: &[usize]) -> Others {
-        Others { reserved: numbers.iter().copied().collect(), ..Others::default() }
-    }
-
-    #[test]
-    fn a_run_leaves_a_backfill_the_slots_of_one_interval() {
-        assert_eq!(candidates(&limit(4, 1), Class::Run, &reserved(&[])), [3, 2, 1, 0]);
-        assert_eq!(candidates(&limit(4, 1), Class::Run, &reserved(&[0])), [3, 2, 1]);
-        assert_eq!(candidates(&limit(4, 2), Class::Run, &reserved(&[0, 1])), [3, 2]);
-        assert!(are_wanted(&limit(4, 1), Class::Run, &reserved(&[0]), &[0]));
-        assert!(!are_wanted(&limit(4, 1), Class::Run, &reserved(&[0]), &[1]));
-    }
-
-    #[test]
-    fn a_backfill_leaves_a_waiting_run_all_but_its_own() {
-        let waits = Others { run_waits: true, ..Others::default() };
-        assert_eq!(candidates(&limit(4, 1), Class::Backfill, &Others::default()), [0, 1, 2, 3]);
-        assert_eq!(candidates(&limit(4, 1), Class::Backfill, &waits), [0]);
-        assert!(are_wanted(&limit(4, 1), Class::Backfill, &waits, &[2]));
-        assert!(!are_wanted(&limit(4, 1), Class::Backfill, &waits, &[0]));
-    }
-
-    #[test]
-    fn where_both_cannot_have_a_slot_the_run_goes_first() {
-        assert_eq!(candidates(&limit(1, 1), Class::Run, &reserved(&[0])), [0]);
-        assert!(!are_wanted(&limit(1, 1), Class::Run, &reserved(&[0]), &[0]));
-        assert_eq!(candidates(&limit(4, 3), Class::Run, &reserved(&[0, 1])), [3, 2, 1, 0]);
-        let waits = Others { run_waits: true, run_needs_all: true, ..Others::default() };
-        assert_eq!(candidates(&limit(1, 1), Class::Backfill, &waits), [0; 0]);
-        assert!(are_wanted(&limit(1, 1), Class::Backfill, &waits, &[0]));
-    }
-}

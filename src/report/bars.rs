@@ -109,8 +109,9 @@ pub(super) fn frame(board: &Board, moment: &Moment, (columns, rows): Size, look:
         return lines;
     }
     let mut lines = vec![String::new()];
-    // Besides the running ones: two empty lines, two of totals, one of advice, one to spare.
-    let room = rows.saturating_sub(6).clamp(1, MOST_LINES);
+    // Besides the running ones: two empty lines, two of totals, the limit, one of advice, one to spare.
+    let limit = usize::from(!board.bottleneck.text(moment.at).is_empty());
+    let room = rows.saturating_sub(6 + limit).clamp(1, MOST_LINES);
     // A line that says "+ 1 more" may as well be that one.
     let shown = if board.running.len() <= room { room } else { room.saturating_sub(1).max(1) };
     let layout = Layout::of(board, shown, columns);
@@ -129,6 +130,9 @@ pub(super) fn frame(board: &Board, moment: &Moment, (columns, rows): Size, look:
             phrase::columns([&*counts, &phrase::eta(board.left(moment.at), moment)])
         ));
     }
+    lines.extend(
+        Some(board.bottleneck.text(moment.at)).filter(|t| !t.is_empty()).map(|t| format!("      {t}")),
+    );
     lines.push(advice(look));
     for line in &mut lines {
         *line = truncate_str(line, columns, "").trim_end().to_owned();

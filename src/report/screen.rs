@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use console::{Term, truncate_str};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -146,12 +146,29 @@ impl Drop for ScreenWriter {
     }
 }
 
-/// Writes text for programs or pagers to stdout; false if nobody reads it any more.
-///
-/// `pgtide status | head -1` closes the pipe early: that is no error.
+/// The first write to stdout that failed, of this process.
+static STDOUT_ERROR: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes text for programs or pagers to stdout; false if it took no more.
 pub fn to_stdout(text: &str) -> bool {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_ok()
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    written.map_err(stdout_failed).is_ok()
+}
+
+/// Keeps in mind that a write to stdout failed.
+///
+/// `pgtide status | head -1` closes the pipe early: that is no error.
+pub fn stdout_failed(error: io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        let _ = STDOUT_ERROR.set(error);
+    }
+}
+
+/// Why what was written to stdout is not there; none if it is, or if its reader wanted no more.
+#[must_use]
+pub fn stdout_error() -> Option<&'static io::Error> {
+    STDOUT_ERROR.get()
 }
 
 /// Whether stdout and stderr are terminals.

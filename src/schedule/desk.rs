@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use super::files::Jobs;
 use super::lead::{ANSWER, Lead, Standing, no_answer, pause};
-use super::{Schedule, Start, due, request};
+use super::{HELD_ELSEWHERE, Schedule, Start, due, request};
 use crate::config::job::Job;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Failure, Scheduling, Summary};
@@ -188,7 +188,13 @@ impl Desk {
             self.announced = None;
         }
         match result {
-            Ok(run) if run.failed.is_empty() && run.not_started == 0 => drop(self.troubles.remove(&job.name)),
+            Ok(run) if run.failed.is_empty() && run.not_started == 0 => {
+                self.troubles.remove(&job.name);
+                if run.held > 0 && run.loaded == 0 {
+                    let until = Some(Instant::now() + HELD_ELSEWHERE);
+                    self.troubles.insert(job.name, Trouble { until, ..Trouble::default() });
+                }
+            }
             Ok(_) => {
                 let trouble = self.troubles.entry(job.name.clone()).or_default();
                 trouble.until = Some(Instant::now() + after_failure(&job, trouble.failures));

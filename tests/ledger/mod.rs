@@ -4,6 +4,7 @@
 //! `users`. Where a rule has a failure that it prevents, the test acts the failure out.
 
 mod claim;
+mod cost;
 mod fence;
 mod finish;
 mod mark;

@@ -25,6 +25,7 @@ fn orders(from: &str) -> Status {
         months_from: None,
         draw_to: None,
         today: date("2026-01-06"),
+        moments: Vec::new(),
         footer: vec![
             String::new(),
             "next 2026-01-07 03:00     mart.sales shows data up to 2026-01-04".into(),
