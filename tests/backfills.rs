@@ -45,6 +45,14 @@ async fn until_loaded(project: &Project, number: i64) {
     .await;
 }
 
+/// A transaction that has these keys: who stores a row with one of them waits for its end.
+async fn held(project: &Project, ids: &str) -> tokio_postgres::Client {
+    let client = project.destination.client().await;
+    let sql = format!("begin; insert into mart.events select id, now(), '' from {ids} id");
+    client.batch_execute(&sql).await.unwrap();
+    client
+}
+
 async fn state(project: &Project) -> String {
     project
         .destination
@@ -152,29 +160,29 @@ async fn a_cancelled_backfill_stops_at_once_and_leaves_its_days_to_others() {
 async fn a_day_that_fails_fails_the_backfill_of_every_process() {
     let project = project("backfill_fails", "").await;
     // The last row of a day; its first, as that of each other day, waits until both processes are at work.
-    project.destination.exec("alter table mart.events add constraint not_4 check (id <> 11992)").await;
-    let (keys, watch) = (project.destination.client().await, project.destination.client().await);
-    let first = "begin; insert into mart.events select id, now(), '' from generate_series(1, 12) id";
-    keys.batch_execute(first).await.unwrap();
+    project.destination.exec("alter table mart.events add constraint not_2 check (id <> 11990)").await;
+    let keys = held(&project, "generate_series(1, 12)").await;
+    let watch = project.destination.client().await;
     let runs: Vec<_> =
         (0..2).map(|_| project.pgtide(&format!("{TWELVE} --parallel 2 --max-rate 3000")).spawn()).collect();
-    until("both processes are at work", || async {
-        let sql = "select count(distinct pid) from pgtide.interval where token is not null";
+    until("each of both has two days", || async {
+        let sql =
+            "select count(*) = 4 and count(distinct pid) = 2 from pgtide.interval where token is not null";
         // The first run is about to make the ledger.
-        watch.query_one(sql, &[]).await.is_ok_and(|row| row.get::<_, i64>(0) == 2)
+        watch.query_one(sql, &[]).await.is_ok_and(|row| row.get(0))
     })
     .await;
     keys.batch_execute("rollback").await.unwrap();
     for run in runs {
         let output = run.finish().await.expect(1);
-        for part in ["1 failed", "x 2026-01-05", "not_4", "try again: pgtide backfill resume events/1"] {
+        for part in ["1 failed", "x 2026-01-03", "not_2", "try again: pgtide backfill resume events/1"] {
             assert!(output.stderr.contains(part), "{part:?} is not in\n{}", output.stderr);
         }
     }
     let failed = "select count(*) from pgtide.attempt where outcome = 'failed'";
     assert_eq!(project.destination.scalar(failed).await, "1", "one of them tried it, once");
     assert_eq!(state(&project).await, "1 running");
-    project.destination.exec("alter table mart.events drop constraint not_4").await;
+    project.destination.exec("alter table mart.events drop constraint not_2").await;
     project.pgtide("backfill resume events/1").run().await.expect(0);
     events::assert_loaded(&project).await;
     assert_eq!((state(&project).await, loads(&project).await), ("1 done".into(), "12 of 12".into()));
@@ -184,12 +192,15 @@ async fn a_day_that_fails_fails_the_backfill_of_every_process() {
 async fn a_day_that_another_run_has_is_passed_over_and_waited_for() {
     let project = project("backfill_held", "").await;
     project.pgtide("run events --date 2026-01-01").run().await.expect(0);
-    let run = project.pgtide("run events --date 2026-01-03 --max-rate 100").spawn();
+    let keys = held(&project, "generate_series(2, 2)").await;
+    let run = project.pgtide("run events --date 2026-01-03").spawn();
     let held = "select count(*) from pgtide.interval where key = '2026-01-03' and token is not null";
     until("the run has its day", || async { project.destination.scalar(held).await == "1" }).await;
     let backfill = project.pgtide(TWELVE).spawn();
     until_loaded(&project, 11).await;
     assert_eq!(project.destination.scalar(held).await, "1", "all others were loaded around it");
+    backfill.stderr_contains("other processes have the last 1 of it").await;
+    keys.batch_execute("rollback").await.unwrap();
     let output = backfill.finish().await.expect(0);
     for part in ["other processes have the last 1 of it", "10 of 11 loaded, 1 by other processes"] {
         assert!(output.stderr.contains(part), "{part:?} is not in\n{}", output.stderr);
