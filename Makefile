@@ -24,11 +24,12 @@ lint: ## Format, clippy and documentation, warnings refused
 	$(CARGO) clippy --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --no-deps --document-private-items --quiet
 
-bench: setup ## Measure a row's way through the tap, a plan, a copy from end to end, a year of small days
+bench: setup ## Measure a row's way through the tap, a plan, a copy from end to end, a year of small days, views in layers
 	$(CARGO) bench --bench encode
 	$(CARGO) bench --bench plan
 	$(CARGO) bench --bench copy
 	$(CARGO) bench --bench intervals
+	$(CARGO) bench --bench views
 	@printf '%s\n' '' 'How to read this:' \
 	  '  row/tap      CPU time of one row; row/copy and row/digest are what it cannot be without.' \
 	  '  ratio        below 1, pgtide was faster; each is from two runs one right after the other.' \

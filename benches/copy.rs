@@ -14,8 +14,9 @@ mod measure;
 use anyhow::{Context, Result, ensure};
 
 use measure::figures::{Figures, mebibytes, median, seconds};
+use measure::machine::machine;
 use measure::pair::Pair;
-use measure::process::{Cost, machine};
+use measure::process::Cost;
 
 const ROWS: u64 = 6_001_215;
 const ROUNDS: u64 = 5;

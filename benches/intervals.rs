@@ -11,6 +11,8 @@
 
 #[path = "intervals/days.rs"]
 mod days;
+#[path = "measure/machine.rs"]
+mod machine;
 #[path = "measure/process.rs"]
 mod process;
 #[path = "intervals/proxy.rs"]
@@ -21,7 +23,8 @@ mod servers;
 use anyhow::{Context, Result};
 
 use days::{Counts, DAYS, Days};
-use process::{Cost, machine};
+use machine::machine;
+use process::Cost;
 
 const ROUNDS: u64 = 3;
 const PARALLEL: [u64; 4] = [1, 2, 4, 8];

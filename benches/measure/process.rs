@@ -1,4 +1,4 @@
-//! What processes cost: time, CPU, memory; and the machine they ran on.
+//! What processes cost: time, CPU, memory.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -89,12 +89,4 @@ fn status_bytes(pid: u32, key: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? * 1024)
-}
-
-/// The machine in a line: its cores, and how busy they are with other things.
-pub(crate) fn machine() -> String {
-    let cores = thread::available_parallelism().map_or(0, usize::from);
-    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
-    let load: Vec<&str> = load.split(' ').take(3).collect();
-    format!("{cores} cores, load average {}", load.join(" "))
 }

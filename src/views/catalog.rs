@@ -1,6 +1,6 @@
 //! What the catalog says about materialized views: the graph, and what a refresh of each depends on.
 //!
-//! Read in three statements, whatever the number of views; nothing is locked and nothing is written.
+//! Read in four statements, whatever the number of views; nothing is locked and nothing is written.
 
 use std::collections::BTreeMap;
 
@@ -14,6 +14,7 @@ use crate::postgres::connect::Session;
 const EDGES: &str = include_str!("edges.sql");
 const OBJECTS: &str = include_str!("objects.sql");
 const MATERIALIZED: &str = include_str!("materialized.sql");
+const SHAPE: &str = include_str!("shape.sql");
 
 const FAMILY: &str = "
 with recursive leaf(oid) as (
@@ -76,6 +77,8 @@ pub struct Catalog {
     clocks: Vec<u32>,
     /// Names of `depends_on` that no relation has, with the view that has them.
     pub unknown_names: Vec<(TableName, TableName)>,
+    /// What differs whenever a definition has changed.
+    shape: String,
 }
 
 impl Catalog {
@@ -84,7 +87,8 @@ impl Catalog {
     /// # Errors
     /// The server's.
     pub async fn read(session: &Session, rules: &ViewRules, lock_class: Option<u32>) -> Result<Self> {
-        let mut catalog = Self::default();
+        // Read first: what changes meanwhile is a change since.
+        let mut catalog = Self { shape: shape(session).await?, ..Self::default() };
         let edges = catalog.read_graph(session, &[]).await?;
         let extra = catalog.declared(session, rules).await?;
         if !extra.is_empty() {
@@ -193,32 +197,40 @@ impl Catalog {
     }
 
     async fn read_views(&mut self, session: &Session, lock_class: Option<u32>) -> Result<()> {
-        let oids = self.graph.views();
+        let views = self.views_now(session, &self.graph.views(), lock_class).await?;
+        self.views = views.into_iter().map(|view| (view.oid, view)).collect();
+        Ok(())
+    }
+
+    /// Whether all definitions are still those of this catalog, at a fraction of the cost of reading it.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn still_holds(&self, session: &Session) -> Result<bool> {
+        Ok(self.shape == shape(session).await?)
+    }
+
+    /// A materialized view as it is now, by this catalog's names; none if it is gone.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn view_now(&self, session: &Session, oid: u32) -> Result<Option<MaterializedView>> {
+        Ok(self.views_now(session, &[oid], None).await?.pop())
+    }
+
+    async fn views_now(
+        &self,
+        session: &Session,
+        oids: &[u32],
+        lock_class: Option<u32>,
+    ) -> Result<Vec<MaterializedView>> {
         let class = lock_class.unwrap_or(0);
         let rows = session.query("reading the materialized views", MATERIALIZED, &[&oids, &class]).await?;
-        for row in rows {
-            let oid: u32 = row.get("oid");
-            let Some(object) = self.graph.object(Node::Relation(oid)) else { continue };
-            let number = |name: &str| row.get::<_, i64>(name).unsigned_abs();
-            let view = MaterializedView {
-                oid,
-                name: object.name.clone(),
-                is_populated: row.get("is_populated"),
-                token: row.get("token"),
-                owner: row.get("owner"),
-                is_mine: row.get("is_mine"),
-                bytes: number("bytes"),
-                table_bytes: number("table_bytes"),
-                rows: row.get::<_, Option<i64>>("rows").map(i64::unsigned_abs),
-                live_rows: number("live_rows"),
-                dead_rows: number("dead_rows"),
-                unique_index: row.get("unique_index"),
-                has_null_keys: row.get("has_null_keys"),
-                is_locked: row.get("is_locked"),
-            };
-            self.views.insert(oid, view);
-        }
-        Ok(())
+        let named = |row: &tokio_postgres::Row| {
+            let object = self.graph.object(Node::Relation(row.get("oid")))?;
+            Some(materialized_view(row, object.name.clone()))
+        };
+        Ok(rows.iter().filter_map(named).collect())
     }
 
     /// Whether a view's rows depend on when it is refreshed: its own query or one between tells the time.
@@ -288,6 +300,30 @@ impl Catalog {
 pub async fn family(session: &Session, oid: u32) -> Result<Vec<u32>> {
     let rows = session.query("looking for partitions", FAMILY, &[&oid]).await?;
     Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+async fn shape(session: &Session) -> Result<String> {
+    session.query_one("looking for changed definitions", SHAPE, &[]).await.map(|row| row.get("shape"))
+}
+
+fn materialized_view(row: &tokio_postgres::Row, name: TableName) -> MaterializedView {
+    let number = |name: &str| row.get::<_, i64>(name).unsigned_abs();
+    MaterializedView {
+        oid: row.get("oid"),
+        name,
+        is_populated: row.get("is_populated"),
+        token: row.get("token"),
+        owner: row.get("owner"),
+        is_mine: row.get("is_mine"),
+        bytes: number("bytes"),
+        table_bytes: number("table_bytes"),
+        rows: row.get::<_, Option<i64>>("rows").map(i64::unsigned_abs),
+        live_rows: number("live_rows"),
+        dead_rows: number("dead_rows"),
+        unique_index: row.get("unique_index"),
+        has_null_keys: row.get("has_null_keys"),
+        is_locked: row.get("is_locked"),
+    }
 }
 
 fn node(kind: &str, oid: u32) -> Node {

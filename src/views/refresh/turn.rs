@@ -146,15 +146,22 @@ enum Looked {
 async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt: u32) -> Result<Looked> {
     let (refresher, outlook) = (run.refresher, run.outlook);
     // A view below that was swapped in this run has another OID now.
-    let catalog = Catalog::read(session, &refresher.rules, None).await?;
+    let read;
+    let catalog = if outlook.catalog.still_holds(session).await? {
+        &outlook.catalog
+    } else {
+        read = Catalog::read(session, &refresher.rules, None).await?;
+        &read
+    };
     let records = refresher.ledger.view_records(session).await?;
     let records: BTreeMap<u32, ViewRecord> = records.into_iter().map(|r| (r.oid, r)).collect();
-    let Some(view) = catalog.views.get(&planned.oid).cloned() else {
-        return replaced(run, planned, &catalog, &records);
+    // Only its own: the size of a view that another session refreshes is told when that is over.
+    let Some(view) = catalog.view_now(session, planned.oid).await? else {
+        return replaced(run, planned, catalog, &records);
     };
     let sources = catalog.sources(Some(&refresher.ledger), session, &[planned.oid]).await?;
     let sources = sources.into_iter().next().map(|(_, sources)| sources).expect("one view was asked for");
-    let seen = as_of_snapshot(run, &catalog, sources.clone());
+    let seen = as_of_snapshot(run, catalog, sources.clone());
     let options = refresher.rules.of(&view.name);
     let blind_spot = catalog.blind_spot(view.oid, &refresher.rules);
     let evidence = Evidence {
