@@ -5,6 +5,7 @@ use nix::sys::signal::Signal;
 use crate::support::proxy::Proxy;
 use crate::support::{Project, databases, until};
 use crate::views_graph::project;
+use crate::views_retries::until_stale;
 
 const ONE: &str = "create table src.t (id int); insert into src.t values (1);
                    create materialized view mart.a as select 6 / id as n from src.t;";
@@ -138,10 +139,12 @@ async fn of_a_diamond_the_top_is_refreshed_once_and_left_alone_while_one_side_fa
     .await;
     project.pgtide("views refresh --jobs 4").run().await.expect(0);
     project.destination.exec("insert into src.t values (2)").await;
+    until_stale(&project).await;
     let output = project.pgtide("views refresh --jobs 4").run().await.expect(0);
     assert_eq!(output.stderr.matches("# view mart.top").count(), 1, "{}", output.stderr);
     assert_eq!(project.destination.scalar("select n from mart.top").await, "4");
     project.destination.exec("insert into src.t values (0)").await;
+    until_stale(&project).await;
     let output = project.pgtide("views refresh --jobs 4").run().await.expect(1);
     assert!(
         output.stderr.contains("view mart.top  left alone: upstream failed: mart.right"),

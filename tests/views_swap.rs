@@ -54,7 +54,7 @@ async fn whatever_reads_the_view_and_cannot_be_moved_refuses_a_swap_by_its_name(
         project.destination.exec(sql).await;
         project.destination.exec("update src.t set v = v + 1").await;
         let before = project.destination.scalar(STATE).await;
-        let output = project.pgtide("views refresh mart.a --strategy swap").run().await.expect(78);
+        let output = project.pgtide("views refresh mart.a --force --strategy swap").run().await.expect(78);
         assert!(output.stderr.contains(&format!("{name} reads it")), "{name}: {}", output.stderr);
         assert_eq!(project.destination.scalar(STATE).await, before, "{name}");
         assert_nothing_left(&project).await;
