@@ -5,6 +5,8 @@
 //! swap    lock_timeout; views pointed at the new ones, old ones dropped, new ones home, ledger, commit
 //! ```
 //!
+//! What is independent is built at once, by the sessions of a `crew`, in the order of a `queue`.
+//!
 //! The ledger's rows commit with the DDL that they tell of. Whatever fails leaves what was there; what
 //! was built beside is removed, at the latest by the next apply. The same command again is always right.
 

@@ -1,7 +1,8 @@
 //! Materialized views: as files, in the order of what reads what, and fresh.
 //!
 //! As files: [`files`] reads them, [`trial`] asks the server what they mean, [`survey`] makes the plan
-//! ([`diff`] for one object, [`units`] for what hangs together), [`apply`] builds beside and swaps.
+//! ([`diff`] for one object, [`units`] for what hangs together), [`apply`] builds beside and swaps; [`shown`]
+//! holds a plan to what was read. [`lint`] and [`inspect`] find what is wrong without and with a server.
 //!
 //! Fresh: [`graph`] (pure) and [`catalog`], which reads it; [`stale`] (pure) judges a view from what its
 //! last refresh saw; [`outlook`] is all of that at one moment; [`strategy`] (pure) chooses one of three

@@ -23,7 +23,7 @@ use super::unit::{Phase, Tied, UnitWork};
 use super::{Applier, Outcome, Strategy, prefix};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
-use crate::shutdown::{self, Shutdown};
+use crate::shutdown::Shutdown;
 
 /// The pause after which a build that is to stop is cancelled again: it may have been between statements.
 const CANCEL_AGAIN: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub(super) struct Queue<'a> {
 }
 
 /// What a session does.
-enum Doing<'a> {
+pub(super) enum Doing<'a> {
     /// Makes the schemas of a unit.
     Open,
     /// Builds one.
@@ -167,37 +167,35 @@ impl<'a> Queue<'a> {
 
     fn next(&mut self) -> Option<Task<'a>> {
         let (at, doing) = match self.whole_unit() {
-            Some(at) => {
-                let unit = &mut self.units[at];
-                let doing = if !unit.fallen.is_empty() && unit.phase == Phase::Open {
-                    Doing::Clear(std::mem::take(&mut unit.fallen))
-                } else if unit.phase == Phase::Open {
-                    Doing::Swap(std::mem::take(&mut unit.built))
-                } else if self.applier.strategy == Strategy::InTransaction {
-                    unit.todo.clear();
-                    Doing::AtOnce
-                } else {
-                    unit.has_schemas = true;
-                    Doing::Open
-                };
-                if unit.phase == Phase::Admitted {
-                    unit.started = Instant::now();
-                }
-                unit.phase = Phase::Busy;
-                (at, doing)
-            }
+            Some(at) => (at, self.of_unit(at)),
             None => {
                 let (at, step) = self.next_build()?;
-                let (trigger, stop) = shutdown::channel();
-                self.units[at].todo.remove(&step.name);
-                self.units[at].building.insert(step.name.clone(), trigger);
-                (at, Doing::Build(step, stop))
+                (at, self.units[at].begin(step))
             }
         };
         let unit = &self.units[at];
         let (scratch, path) = (unit.scratch.clone(), unit.path.clone());
         let (steps, has_schemas, started) = (unit.steps.clone(), unit.has_schemas, unit.started);
         Some(Task { unit: at, doing, steps, scratch, path, has_schemas, started })
+    }
+
+    /// What is to be done with a unit as a whole.
+    fn of_unit(&mut self, at: usize) -> Doing<'a> {
+        let unit = &mut self.units[at];
+        let is_admitted = std::mem::replace(&mut unit.phase, Phase::Busy) == Phase::Admitted;
+        if !is_admitted && !unit.fallen.is_empty() {
+            return Doing::Clear(std::mem::take(&mut unit.fallen));
+        }
+        if !is_admitted {
+            return Doing::Swap(std::mem::take(&mut unit.built));
+        }
+        unit.started = Instant::now();
+        if self.applier.strategy == Strategy::InTransaction {
+            unit.todo.clear();
+            return Doing::AtOnce;
+        }
+        unit.has_schemas = true;
+        Doing::Open
     }
 
     fn settle(&mut self, task: Task<'a>, result: Result<Done>, outcome: &mut Outcome) -> Result<()> {

@@ -8,9 +8,10 @@ use super::super::diff::{Class, Step};
 use super::super::order::Reads;
 use super::super::scratch::Scratch;
 use super::build::Built;
+use super::queue::Doing;
 use crate::error::{Error, ErrorKind};
 use crate::name::TableName;
-use crate::shutdown::ShutdownTrigger;
+use crate::shutdown::{self, ShutdownTrigger};
 
 /// Where a unit stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +84,14 @@ impl<'a> UnitWork<'a> {
         };
         let is_ready = |step: &&&Step| is_open && self.todo.contains(&step.name) && !waits(&step.name);
         self.steps.iter().filter(is_ready).copied().collect::<Vec<_>>().into_iter()
+    }
+
+    /// Begins the build of one, with a handle that stops it.
+    pub(super) fn begin(&mut self, step: &'a Step) -> Doing<'a> {
+        let (trigger, stop) = shutdown::channel();
+        self.todo.remove(&step.name);
+        self.building.insert(step.name.clone(), trigger);
+        Doing::Build(step, stop)
     }
 
     /// Takes out what failed, with what cannot do without it. Gives what fell.
