@@ -38,6 +38,8 @@ mod bad_schedules;
 mod calendar;
 /// Runs meet runs, signals and take-overs: one load, nothing lost, nothing in the way.
 mod concurrency;
+/// How many sessions there are at once, by the servers' logs.
+mod connections;
 /// Killed at random moments, in every load mode: each row arrives once all the same.
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.

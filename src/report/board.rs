@@ -192,6 +192,7 @@ impl Board {
                 }
             }
             Event::RunNotStarted { job } => {
+                self.bottleneck.slot(job, None);
                 if let Some(job) = self.job_mut(job) {
                     job.finished = true;
                 }
