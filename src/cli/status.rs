@@ -5,6 +5,7 @@
 
 mod cells;
 mod day;
+mod moments;
 mod watch;
 
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use crate::config::job::Job;
 use crate::config::project::Project;
 use crate::error::{Error, Result};
 use crate::exit;
-use crate::interval::parse_span;
+use crate::interval::{DataInterval, parse_span};
 use crate::ledger::{Ledger, Snapshot};
 use crate::postgres::connect::{Session, Side};
 use crate::report::calendar::{self, Status};
@@ -94,6 +95,11 @@ async fn one(context: &Context, project: &Project, name: &str, from: Option<&str
     let snapshot = open.snapshot(&job).await?;
     let now = Utc::now();
     let mut status = cells::status(&job, snapshot.as_ref(), now);
+    if let (None, Some(ledger)) = (job.calendar, &open.ledger) {
+        let whole = (DataInterval::WHOLE, moments::ATTEMPTS);
+        let attempts = ledger.latest_attempts(&open.session, &job.name, whole).await?;
+        status.moments = moments::moments(&job, snapshot.as_ref(), &attempts, now);
+    }
     if snapshot.is_none() {
         let schema = project.ledger_schema();
         let note =

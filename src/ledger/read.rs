@@ -5,10 +5,10 @@
 
 use chrono::{DateTime, NaiveDate, Utc};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{FromSql, ToSql};
 use uuid::Uuid;
 
-use super::{Ledger, TableRef, interval_of, stored};
+use super::{Ledger, TableRef, instant, stored};
 use crate::error::Result;
 use crate::interval::DataInterval;
 use crate::ledger::Seen;
@@ -232,6 +232,26 @@ impl Ledger {
         rows.iter().map(AttemptRecord::from_row).collect()
     }
 
+    /// Reads the latest lines of the history of one interval, oldest first.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn latest_attempts(
+        &self,
+        session: &Session,
+        job: &str,
+        (interval, most): (DataInterval, i64),
+    ) -> Result<Vec<AttemptRecord>> {
+        let doing = format!("reading the history of {job}");
+        let sql = format!(
+            "{ATTEMPTS} and i.interval_start = $2 and i.interval_end = $3 order by a.id desc limit $4"
+        );
+        let (start, end) = (stored(interval.start), stored(interval.end));
+        let params: [&(dyn ToSql + Sync); 4] = [&job, &start, &end, &most];
+        let rows = session.query(&doing, &self.sql(&sql), &params).await?;
+        rows.iter().rev().map(AttemptRecord::from_row).collect()
+    }
+
     /// Reads the latest failure of a job, of whichever interval.
     ///
     /// # Errors
@@ -263,35 +283,50 @@ impl Ledger {
     }
 }
 
+/// The columns of a row, one after the other: of many rows, looking names up is most of the cost.
+struct Columns<'r> {
+    row: &'r Row,
+    next: usize,
+}
+
+impl<'r> Columns<'r> {
+    fn take<T: FromSql<'r>>(&mut self) -> T {
+        self.next += 1;
+        self.row.get(self.next - 1)
+    }
+}
+
 impl IntervalRecord {
+    /// Takes the columns in the order of [`INTERVALS`].
     fn from_row(row: &Row) -> Result<Self> {
+        let mut columns = Columns { row, next: 0 };
         Ok(Self {
-            id: row.get("id"),
-            interval: interval_of(row),
-            key: row.get("key"),
-            timezone: row.get("timezone"),
-            state: row.get::<_, &str>("state").parse()?,
+            id: columns.take(),
+            interval: DataInterval { start: instant(columns.take()), end: instant(columns.take()) },
+            key: columns.take(),
+            timezone: columns.take(),
+            state: columns.take::<&str>().parse()?,
             activity: Activity::Idle,
-            reason: row.get("reason"),
-            table: TableRef { oid: row.get("table_oid"), name: row.get("table_name") },
-            scope: row.get("scope"),
-            loaded_at: row.get("loaded_at"),
-            definition_hash: row.get("definition_hash"),
-            rows: row.get("rows"),
-            bytes: row.get("bytes"),
-            batches: row.get("batches"),
-            digest: row.get("digest"),
-            attempt: row.get("attempt"),
-            tries: row.get("tries"),
-            host: row.get("host"),
-            pid: row.get("pid"),
-            run_id: row.get("run_id"),
-            trigger: row.get("triggered_by"),
-            started_at: row.get("started_at"),
-            finished_at: row.get("finished_at"),
-            error_code: row.get("error_code"),
-            error_message: row.get("error_message"),
-            token: row.get("token"),
+            reason: columns.take(),
+            table: TableRef { oid: columns.take(), name: columns.take() },
+            scope: columns.take(),
+            loaded_at: columns.take(),
+            definition_hash: columns.take(),
+            rows: columns.take(),
+            bytes: columns.take(),
+            batches: columns.take(),
+            digest: columns.take(),
+            token: columns.take(),
+            attempt: columns.take(),
+            tries: columns.take(),
+            host: columns.take(),
+            pid: columns.take(),
+            run_id: columns.take(),
+            trigger: columns.take(),
+            started_at: columns.take(),
+            finished_at: columns.take(),
+            error_code: columns.take(),
+            error_message: columns.take(),
         })
     }
 

@@ -1,4 +1,4 @@
-//! When an interval is complete, when it is due, and when it is late.
+//! When an interval is complete, and when it is due.
 //!
 //! Complete: its end and `min_delay` have passed. Due: with a schedule, a moment of it has come too since
 //! its end. What is named on the command line has to be complete; what nobody names has to be due.
@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
-use super::{Dates, Recorded, Request, due, plan};
+use super::{Dates, Recorded, Request, plan};
 use crate::config::job::{Catchup, Job};
 use crate::interval::{Calendar, DataInterval, Unit};
 use crate::state::State;
@@ -112,39 +112,6 @@ pub fn next_due(job: &Job, recorded: &[Recorded], now: DateTime<Utc>) -> Option<
         interval = calendar.next(&interval);
     }
     Bounds::of(job).contains(interval.start).then(|| due_at(job, &interval))
-}
-
-/// The intervals that ought to be loaded, whose `deadline` has passed, and that are not; oldest first.
-///
-/// For a snapshot job all of time, if the latest moment of its schedule has passed its deadline.
-#[must_use]
-pub fn late(job: &Job, recorded: &[Recorded], now: DateTime<Utc>) -> Vec<DataInterval> {
-    let deadline = job.deadline.and_then(|deadline| TimeDelta::from_std(deadline).ok());
-    let Some(until) = deadline.and_then(|deadline| now.checked_sub_signed(deadline)) else {
-        return Vec::new();
-    };
-    let Some(calendar) = job.calendar else { return late_snapshot(job, recorded, until) };
-    let Some(window) = newest_ending_by(job, until).and_then(|newest| due::window(job, recorded, newest))
-    else {
-        return Vec::new();
-    };
-    let done: HashSet<_> = recorded
-        .iter()
-        .filter(|r| r.state.has_rows() || r.state == State::Skipped)
-        .map(|r| r.interval)
-        .collect();
-    let ended = calendar.intervals_between(window.start, window.end);
-    ended.filter(|interval| !interval.is_empty() && !done.contains(interval)).collect()
-}
-
-fn late_snapshot(job: &Job, recorded: &[Recorded], until: DateTime<Utc>) -> Vec<DataInterval> {
-    let tick = job.schedule.as_ref().and_then(|schedule| schedule.latest_until(until));
-    let Some(tick) = tick.filter(|tick| Bounds::of(job).contains(*tick)) else { return Vec::new() };
-    let record = recorded.iter().find(|record| record.interval.is_whole());
-    let in_time = record.is_some_and(|record| {
-        record.state == State::Skipped || record.loaded_at.is_some_and(|loaded| loaded >= tick)
-    });
-    if in_time { Vec::new() } else { vec![DataInterval::WHOLE] }
 }
 
 /// The last instant at which an interval may end to be complete.

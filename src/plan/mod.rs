@@ -9,6 +9,7 @@
 mod clock;
 mod dates;
 mod due;
+mod late;
 mod lookback;
 mod overlap;
 mod past;
@@ -29,7 +30,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::interval::{Calendar, DataInterval};
 use crate::state::State;
 
-pub use clock::{complete_at, due_at, late, newest_complete, newest_due, next_due, upcoming};
+pub use clock::{complete_at, due_at, newest_complete, newest_due, next_due, upcoming};
+pub use late::{is_late, moments};
 
 use clock::Bounds;
 use records::Records;

@@ -76,6 +76,16 @@ impl DayState {
         }
     }
 
+    /// Whether a monitor should ring; what has a deadline may be missing until then.
+    #[must_use]
+    pub fn wants_attention(self, is_late: bool, has_deadline: bool) -> bool {
+        match self {
+            Self::Failed | Self::Stale | Self::Interrupted => true,
+            Self::Missing => is_late || !has_deadline,
+            Self::Loaded | Self::Running | Self::Skipped => is_late,
+        }
+    }
+
     pub(super) fn tone(self) -> Tone {
         match self {
             Self::Loaded => Tone::Good,
@@ -120,11 +130,7 @@ impl Cell {
     /// Whether a monitor should ring; what has a deadline may be missing until then.
     #[must_use]
     pub fn wants_attention(&self, has_deadline: bool) -> bool {
-        match self.state {
-            DayState::Failed | DayState::Stale | DayState::Interrupted => true,
-            DayState::Missing => self.late || !has_deadline,
-            DayState::Loaded | DayState::Running | DayState::Skipped => self.late,
-        }
+        self.state.wants_attention(self.late, has_deadline)
     }
 }
 
@@ -151,6 +157,8 @@ pub struct Status {
     pub grain: Grain,
     /// The intervals in order of time; those before the first or not yet due are left out.
     pub cells: Vec<Cell>,
+    /// The last moments of a snapshot job, newest first; they count nowhere.
+    pub moments: Vec<Cell>,
     /// The first date that is drawn day by day; what is older is drawn month by month.
     pub draw_from: Option<NaiveDate>,
     /// The first date that is drawn at all; what is older is counted and listed.
@@ -248,6 +256,7 @@ pub fn text(status: &Status, width: usize, palette: Palette) -> String {
     let mut lines = vec![heading(status, palette)];
     if status.is_whole() {
         lines.extend(status.cells.iter().flat_map(|cell| findings::whole(status, cell, palette)));
+        lines.extend(findings::moments(status, palette));
         lines.extend(status.footer.iter().map(|line| escaped(line)));
         return lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
     }
@@ -277,7 +286,7 @@ pub fn text(status: &Status, width: usize, palette: Palette) -> String {
 /// The same for programs, as one object: `job` `source` `destination` `into` `interval` `timezone`
 /// `schedule` `deadline_s` `counts` (per state) `late` (their number) `oldest_loaded` `newest_loaded` `gaps`
 /// (a list of `first` `last` `intervals`) `intervals` (a list of `interval` `date` `state` `rows` `late`
-/// `note`).
+/// `note`) `moments` (of a snapshot job the last ones, newest first: `moment` `state` `rows` `note`).
 #[must_use]
 pub fn json(status: &Status) -> Value {
     let intervals: Vec<_> = status
@@ -289,6 +298,11 @@ pub fn json(status: &Status) -> Value {
                 "rows": cell.rows, "late": cell.late, "note": cell.note })
         })
         .collect();
+    let moments: Vec<_> = status
+        .moments
+        .iter()
+        .map(|cell| json!({ "moment": cell.key, "state": cell.state.word(), "rows": cell.rows, "note": cell.note }))
+        .collect();
     let counts = counts_json(status);
     let (oldest, newest) = status.loaded_span().unzip();
     let gaps: Vec<_> = findings::gaps(status)
@@ -299,7 +313,8 @@ pub fn json(status: &Status) -> Value {
         "into": status.into, "interval": status.interval, "timezone": status.timezone,
         "schedule": status.schedule, "deadline_s": status.deadline.map(|deadline| deadline.as_secs()),
         "counts": counts, "late": status.late(), "oldest_loaded": oldest.map(|cell| &cell.key),
-        "newest_loaded": newest.map(|cell| &cell.key), "gaps": gaps, "intervals": intervals })
+        "newest_loaded": newest.map(|cell| &cell.key), "gaps": gaps, "intervals": intervals,
+        "moments": moments })
 }
 
 /// How many intervals are in each state, as an object.

@@ -4,9 +4,7 @@
 //! `start_date`, or else from the first that was loaded. A job that catches up on nothing misses nothing
 //! but, with `catchup = "last"`, its newest.
 
-use std::collections::HashMap;
-
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
 use crate::config::job::{Catchup, Job};
@@ -47,19 +45,16 @@ pub(super) fn status(job: &Job, snapshot: Option<&Snapshot>, now: DateTime<Utc>)
     let mut status = header(job, now);
     let records = snapshot.map(|snapshot| &*snapshot.intervals).unwrap_or_default();
     let Some(calendar) = job.calendar else {
-        status.cells.push(whole(job, records.iter().find(|record| record.interval.is_whole())));
+        status.cells.push(whole(job, records.iter().find(|record| record.interval.is_whole()), now));
+        status.footer.extend(next(job, now).map(|at| format!("next {}", minute_text(&at))));
         return status;
     };
     let records: Vec<_> = records.iter().filter(|record| !record.interval.is_whole()).collect();
-    let mut intervals: HashMap<DataInterval, Option<&IntervalRecord>> =
-        expected(job, calendar, &records, now).map(|interval| (interval, None)).collect();
-    intervals.extend(records.iter().map(|record| (record.interval, Some(*record))));
-    let mut intervals: Vec<_> = intervals.into_iter().collect();
-    intervals.sort_unstable_by_key(|(interval, _)| *interval);
+    let intervals = merged(expected(job, calendar, &records, now), &records);
     let cell = |(interval, record): &(DataInterval, Option<&IntervalRecord>)| Cell {
         key: record.map_or_else(|| calendar.key(interval), |record| record.key.clone()),
         date: calendar.execution_date(interval),
-        late: is_late(job, interval, state(*record), now),
+        late: is_late(job, interval, *record, now),
         ..cell(*record, job.timezone)
     };
     status.cells = intervals.iter().map(cell).collect();
@@ -77,6 +72,25 @@ pub(super) fn status(job: &Job, snapshot: Option<&Snapshot>, now: DateTime<Utc>)
         status.footer.extend(notes);
     }
     status
+}
+
+/// What is expected and what there is, both in the order of time, as one.
+fn merged<'r>(
+    expected: impl Iterator<Item = DataInterval>,
+    records: &[&'r IntervalRecord],
+) -> Vec<(DataInterval, Option<&'r IntervalRecord>)> {
+    let mut all = Vec::with_capacity(records.len());
+    let mut records = records.iter().map(|record| (record.interval, Some(*record))).peekable();
+    for interval in expected {
+        while let Some(earlier) = records.next_if(|(known, _)| *known < interval) {
+            all.push(earlier);
+        }
+        if records.peek().is_none_or(|(known, _)| *known != interval) {
+            all.push((interval, None));
+        }
+    }
+    all.extend(records);
+    all
 }
 
 /// The intervals that ought to be loaded by now.
@@ -132,21 +146,15 @@ fn cell(record: Option<&IntervalRecord>, timezone: Tz) -> Cell {
     }
 }
 
-/// An interval of a state, as far as it matters whether it is late.
-pub(super) fn of_interval(job: &Job, interval: &DataInterval, state: DayState, now: DateTime<Utc>) -> Cell {
-    let late = job.calendar.is_some() && is_late(job, interval, state, now);
-    Cell { key: String::new(), date: chrono::NaiveDate::default(), state, rows: None, note: None, late }
-}
-
 /// Whether an interval that is due is not loaded though its deadline has passed.
-fn is_late(job: &Job, interval: &DataInterval, state: DayState, now: DateTime<Utc>) -> bool {
-    let deadline = job.deadline.and_then(|deadline| TimeDelta::from_std(deadline).ok());
-    let until = deadline.and_then(|deadline| interval.end.checked_add_signed(deadline));
-    let is_open = match state {
-        DayState::Missing | DayState::Failed | DayState::Interrupted | DayState::Running => true,
-        DayState::Loaded | DayState::Stale | DayState::Skipped => false,
-    };
-    is_open && until.is_some_and(|until| now > until)
+pub(super) fn is_late(
+    job: &Job,
+    interval: &DataInterval,
+    record: Option<&IntervalRecord>,
+    now: DateTime<Utc>,
+) -> bool {
+    let found = (record.map(|record| record.state), record.and_then(|record| record.loaded_at));
+    plan::is_late(job, interval, found, now)
 }
 
 /// What is wrong, in one line.
@@ -164,10 +172,17 @@ fn note(record: &IntervalRecord, state: DayState, timezone: Tz) -> Option<String
     }
 }
 
-/// The one interval of a table that is loaded whole; its note is the whole line.
-fn whole(job: &Job, record: Option<&IntervalRecord>) -> Cell {
+/// The one interval of a table that is loaded whole; its note is the whole line. A snapshot's key is the
+/// moment that it is for; before the first, the one that is due.
+fn whole(job: &Job, record: Option<&IntervalRecord>, now: DateTime<Utc>) -> Cell {
     let mut cell = cell(record, job.timezone);
-    cell.key = DataInterval::WHOLE_KEY.to_owned();
+    let moment = plan::moments(job, now).next().map(|tick| tick.key(job.timezone));
+    cell.key = match (record, moment) {
+        (Some(record), Some(_)) => record.key.clone(),
+        (None, Some(moment)) => moment,
+        (_, None) => DataInterval::WHOLE_KEY.to_owned(),
+    };
+    cell.late = is_late(job, &DataInterval::WHOLE, record, now);
     let loaded = record.and_then(|record| record.loaded_at).map(|at| {
         let zone = if job.timezone == Tz::UTC { " UTC" } else { "" };
         let rows = cell.rows.map(|rows| format!(", {}", counted(rows, "row"))).unwrap_or_default();

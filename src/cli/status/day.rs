@@ -66,7 +66,7 @@ async fn look(job: &Job, open: &Open, planned: &Planned) -> Result<Day> {
         timezone: job.timezone,
         table: format!("{} {}", job.destination, job.into),
         is_other_definition: record.as_ref().is_some_and(|r| cells::is_other_definition(&hash, r)),
-        is_late: state.is_some_and(|state| cells::of_interval(job, &interval, state, Utc::now()).late),
+        is_late: state.is_some() && cells::is_late(job, &interval, record.as_ref(), Utc::now()),
         note: note(planned, record.as_ref()),
         command: command(job, planned, state),
         state,
@@ -90,8 +90,7 @@ async fn attempts(
 }
 
 fn wants_attention(day: &Day, job: &Job) -> bool {
-    let cell = |state| cells::of_interval(job, &day.interval, state, Utc::now());
-    day.state.is_some_and(|state| cell(state).wants_attention(job.deadline.is_some()))
+    day.state.is_some_and(|state| state.wants_attention(day.is_late, job.deadline.is_some()))
 }
 
 /// Why it is not due; what the plan says of an unknown interval that is due is what its state says.

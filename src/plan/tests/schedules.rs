@@ -137,15 +137,18 @@ fn tries_are_counted_over_runs_and_what_is_left_is_told() {
 #[test]
 fn an_interval_is_late_once_its_deadline_has_passed_and_it_is_not_loaded() {
     let nightly = scheduled("0 3 * * *", |job| job.deadline = Some(Duration::from_secs(6 * 3_600)));
-    let late_keys = |recorded: &[Recorded], now: &str| -> Vec<String> {
-        late(&nightly, recorded, at(now)).iter().map(|interval| NEW_YORK.key(interval)).collect()
-    };
-    let recorded = loaded(["2026-01-08"]);
-    assert_eq!(late_keys(&recorded, "2026-01-11T05:59"), ["2026-01-09"]);
-    assert_eq!(late_keys(&recorded, "2026-01-11T06:00"), ["2026-01-09", "2026-01-10"]);
-    assert_eq!(late_keys(&loaded(["2026-01-09", "2026-01-10"]), "2026-01-11T06:00"), [""; 0]);
-    assert_eq!(late_keys(&[], "2026-01-11T06:00"), ["2026-01-10"]);
-    assert!(late(&job(), &[], now()).is_empty(), "no deadline");
+    let tenth = NEW_YORK.parse_key("2026-01-10").unwrap();
+    let late = |state, now: &str| is_late(&nightly, &tenth, (state, None), at(now));
+    assert!(!late(None, "2026-01-11T05:59"));
+    assert!(late(None, "2026-01-11T06:00"));
+    for state in [State::Failed, State::Interrupted, State::Running] {
+        assert!(late(Some(state), "2026-01-11T06:00"), "{state}");
+    }
+    // A load that stands is in time also while it is loaded again.
+    for state in [State::Loaded, State::Stale, State::Skipped] {
+        assert!(!late(Some(state), "2026-01-11T06:00"), "{state}");
+    }
+    assert!(!is_late(&job(), &tenth, (None, None), now()), "no deadline");
 }
 
 mod lookback {

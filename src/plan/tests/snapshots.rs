@@ -81,10 +81,42 @@ fn marks_bounds_and_deadlines_hold() {
     let bounded = Job { end_date: Some(date("2026-01-10")), ..job() };
     let plan = plan(&bounded, &due(), &[], now()).unwrap();
     assert_eq!((plan.to_load().count(), &*plan.notes[0]), (0, "nothing is due: the job has ended"));
+}
+
+#[test]
+fn a_snapshot_is_late_when_its_latest_moment_is_and_not_for_those_before() {
     let timed = Job { deadline: Some(Duration::from_secs(3_600)), ..job() };
-    let recorded = [taken("2026-01-10T15:01")];
-    assert_eq!(late(&timed, &recorded, at("2026-01-11T03:59")), []);
-    assert_eq!(late(&timed, &recorded, at("2026-01-11T04:00")), [DataInterval::WHOLE]);
+    let late = |job: &Job, state, loaded: Option<&str>, now: &str| {
+        is_late(job, &DataInterval::WHOLE, (state, loaded.map(at)), at(now))
+    };
+    let afternoon = Some("2026-01-10T15:01");
+    assert!(!late(&timed, Some(State::Loaded), afternoon, "2026-01-11T03:59"));
+    assert!(late(&timed, Some(State::Loaded), afternoon, "2026-01-11T04:00"));
+    assert!(late(&timed, Some(State::Failed), afternoon, "2026-01-11T04:00"));
+    assert!(!late(&timed, Some(State::Failed), Some("2026-01-11T03:01"), "2026-01-11T04:00"));
+    assert!(!late(&timed, Some(State::Skipped), None, "2026-01-11T04:00"));
+    assert!(
+        !late(&timed, Some(State::Loaded), Some("2026-01-11T15:02"), "2026-01-11T15:30"),
+        "after many gaps"
+    );
+    assert!(late(&timed, None, None, "2026-01-11T04:00"), "never loaded");
+    let future = Job { start_date: Some(date("2026-02-01")), ..timed };
+    assert!(!late(&future, None, None, "2026-01-11T04:00"), "not begun");
+    assert!(!late(&job(), None, None, "2026-01-11T04:00"), "no deadline");
+}
+
+#[test]
+fn the_moments_that_have_come_are_told_newest_first_within_the_bounds() {
+    let keys = |job: &Job, now: &str| -> Vec<String> {
+        moments(job, at(now)).take(3).map(|tick| tick.key(America::New_York)).collect()
+    };
+    assert_eq!(
+        keys(&job(), "2026-01-11T03:30"),
+        ["2026-01-11T03:00", "2026-01-10T15:00", "2026-01-10T03:00"]
+    );
+    let bounded = Job { start_date: Some(date("2026-01-09")), end_date: Some(date("2026-01-09")), ..job() };
+    assert_eq!(keys(&bounded, "2026-01-11T03:30"), ["2026-01-09T15:00", "2026-01-09T03:00"]);
+    assert_eq!(keys(&whole_job(), "2026-01-11T03:30"), [""; 0]);
 }
 
 #[test]

@@ -55,7 +55,10 @@ pub(super) fn gaps(status: &Status) -> Vec<Vec<&Cell>> {
 pub(super) fn whole(status: &Status, cell: &Cell, palette: Palette) -> Vec<String> {
     let state = cell.state;
     let word = palette.paint(state.tone(), &format!("{} {}", state.sign(), state.word()));
-    let mut lines = vec![columns([&*word, &escaped(cell.note.as_deref().unwrap_or_default())])];
+    let late = if cell.late { palette.paint(Tone::Bad, "late") } else { String::new() };
+    let moment = if status.moments.is_empty() { String::new() } else { escaped(&cell.key) };
+    let mut lines =
+        vec![columns([&*word, &late, &moment, &escaped(cell.note.as_deref().unwrap_or_default())])];
     let job = escaped(&status.job);
     match state {
         DayState::Failed | DayState::Missing | DayState::Interrupted => {
@@ -65,6 +68,20 @@ pub(super) fn whole(status: &Status, cell: &Cell, palette: Palette) -> Vec<Strin
         DayState::Loaded | DayState::Running | DayState::Skipped => {}
     }
     lines
+}
+
+/// The last moments of a snapshot job, newest first, between empty lines.
+pub(super) fn moments(status: &Status, palette: Palette) -> Vec<String> {
+    if status.moments.is_empty() {
+        return Vec::new();
+    }
+    let line = |cell: &Cell| {
+        let sign = palette.paint(cell.state.tone(), cell.state.sign());
+        let note = escaped(cell.note.as_deref().unwrap_or(cell.state.word()));
+        columns([&*format!("{sign} {}", escaped(&cell.key)), &note])
+    };
+    let empty = || std::iter::once(String::new());
+    empty().chain(status.moments.iter().map(line)).chain(empty()).collect()
 }
 
 fn says_the_same(one: &Cell, other: &Cell) -> bool {
