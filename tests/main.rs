@@ -38,6 +38,8 @@ mod bad_schedules;
 mod calendar;
 /// Runs meet runs, signals and take-overs: one load, nothing lost, nothing in the way.
 mod concurrency;
+/// How many sessions there are at once, by the servers' logs.
+mod connections;
 /// Killed at random moments, in every load mode: each row arrives once all the same.
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
@@ -56,6 +58,8 @@ mod priority;
 mod rename;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
+/// Snapshot jobs in the status: their moments, and lateness.
+mod snapshots;
 /// Status beyond the calendar: gaps, deadlines, ten years, watching; several jobs in one run.
 mod status_more;
 /// Runs without names: what is due, when, in which order, and what is loaded again.
