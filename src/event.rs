@@ -113,6 +113,19 @@ pub enum Halt {
     Cancelled,
 }
 
+/// What the writers of an attempt waited for so far, added up over them: all of their time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// For rows of the source.
+    pub source: Duration,
+    /// For the destination to take rows.
+    pub sending: Duration,
+    /// For batches to be stored and committed.
+    pub commit: Duration,
+    /// Of the time for rows, what `--max-rate` held them back.
+    pub paced: Duration,
+}
+
 /// How one interval ended well.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -270,6 +283,20 @@ pub enum Event {
         rows: u64,
         /// Bytes sent.
         bytes: u64,
+    },
+    /// What the writers waited for; totals of the attempt so far, a few times a second.
+    Waited {
+        /// Which.
+        id: IntervalId,
+        /// What for.
+        waits: Waits,
+    },
+    /// A job's next interval waits for a slot of a limit that others have, or waits no more.
+    WaitsForSlot {
+        /// The job.
+        job: String,
+        /// The limit: its key (`pool`), its name, and how many slots it has; none once it was given.
+        limit: Option<(&'static str, String, usize)>,
     },
     /// A batch is committed.
     BatchCommitted {

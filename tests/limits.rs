@@ -195,6 +195,16 @@ async fn a_run_goes_before_a_backfill_that_has_the_only_slot() {
 }
 
 #[tokio::test]
+async fn what_bounds_the_speed_is_said_beside_the_totals() {
+    let pair = databases("limit_now").await;
+    let project = events::daily(&pair, "").await;
+    let run = project.pgtide("run events --date 2026-01-01 --max-rate 100").spawn();
+    run.stderr_contains("the limit now: --max-rate (rows are held back ").await;
+    run.signal(nix::sys::signal::Signal::SIGTERM);
+    run.finish().await.expect(143);
+}
+
+#[tokio::test]
 async fn a_killed_process_gives_its_slots_back() {
     let pair = databases("limit_killed").await;
     events::make(&pair).await;

@@ -69,13 +69,23 @@ impl Limits {
             let control = slot.control()?;
             run.may_start(control).await?;
             let asked = run.ledger.ask_for_slots(control, &self.all, self.rank);
-            match run.engine.answered(run.job, asked).await? {
+            let asked = run.engine.answered(run.job, asked).await?;
+            if let Asked::Short(limit) = asked {
+                let Limit { kind, name, total, .. } = &self.all[limit];
+                let limit = Some((*kind, name.clone(), *total));
+                run.engine.events.send(Event::WaitsForSlot { job: run.job.name.clone(), limit });
+            }
+            match asked {
                 Asked::Given(slots) => {
                     if has_waited {
                         let ended = run.ledger.stop_waiting(control, &self.all, self.rank);
                         run.engine.answered(run.job, ended).await?;
                     }
                     slot.hold(slots);
+                    if has_waited {
+                        let job = run.job.name.clone();
+                        run.engine.events.send(Event::WaitsForSlot { job, limit: None });
+                    }
                     return Ok(());
                 }
                 Asked::Short(limit) if said.insert(limit) => {

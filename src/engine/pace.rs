@@ -46,15 +46,16 @@ impl Pace {
         Self { rate, next: Mutex::default() }
     }
 
-    /// Hands on until the end; an abort stays one. `alive` is called while it waits.
-    pub(super) async fn pass(&self, from: ChunkReceiver, to: ChunkSender, alive: impl Fn()) {
+    /// Hands on until the end; an abort stays one. `alive` is called after each part of a wait, with its length.
+    pub(super) async fn pass(&self, from: ChunkReceiver, to: ChunkSender, alive: impl Fn(Duration)) {
         loop {
             match from.recv().await {
                 Received::Chunk(chunk) => {
                     let turn = self.turn(chunk.rows, chunk.data.len() as u64, Instant::now());
                     while Instant::now() < turn {
-                        sleep_until(turn.min(Instant::now() + STEP)).await;
-                        alive();
+                        let begun = Instant::now();
+                        sleep_until(turn.min(begun + STEP)).await;
+                        alive(begun.elapsed());
                     }
                     if !to.send(chunk).await {
                         return;
@@ -110,7 +111,7 @@ mod tests {
                 drop(sender)
             }
             let pace = Pace::new(Rate::Rows(1_000_000));
-            tokio::join!(pace.pass(read, paced, || ()), async {
+            tokio::join!(pace.pass(read, paced, |_| ()), async {
                 assert!(matches!(chunks.recv().await, Received::Chunk(found) if found == chunk));
                 let last = chunks.recv().await;
                 assert_eq!(matches!(last, Received::End), is_end);

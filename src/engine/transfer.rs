@@ -133,7 +133,11 @@ impl Tries<'_> {
         let (chunks, paced) = work.paced(read);
         let pacing = async {
             if let Some((pace, from, to)) = paced {
-                pace.pass(from, to, || moving.step()).await;
+                let held = |time| {
+                    moving.step();
+                    moving.shared.waits().add_paced(time);
+                };
+                pace.pass(from, to, held).await;
             }
             Ok::<_, Error>(())
         };

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use futures::join;
 use tokio_postgres::Statement;
 
+use super::waits::{Stopwatch, Waits};
 use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, hooks, merge};
 use crate::chunk::{Chunk, ChunkReceiver, Received};
 use crate::config::job::{CommitPolicy, LoadMode};
@@ -28,9 +29,16 @@ pub struct Shared {
     number: AtomicI32,
     rows: AtomicU64,
     bytes: AtomicU64,
+    waits: Waits,
 }
 
 impl Shared {
+    /// What the writers wait for.
+    #[must_use]
+    pub fn waits(&self) -> &Waits {
+        &self.waits
+    }
+
     /// Bytes sent by all writers of the attempt.
     #[must_use]
     pub fn bytes_sent(&self) -> u64 {
@@ -95,11 +103,13 @@ impl Load<'_> {
             self.ready(session).await?;
             return self.write_interval(session, &chunks, shared).await;
         }
+        let mut watch = Stopwatch::start(&shared.waits);
         // Most writers of a small interval get nothing, and then cost nothing.
         let Some(first) = first_of_batch(&chunks, shared).await else { return Ok(Written::default()) };
+        watch.for_rows();
         self.ready(session).await?;
         let statement = self.copy_statement(session).await?;
-        let written = self.write_batches(session, &statement, (first, &chunks), shared).await?;
+        let written = self.write_batches(session, &statement, (first, &chunks), (shared, watch)).await?;
         if self.rules.mode == LoadMode::Merge {
             session.batch("dropping the table to merge from", &merge::drop_temporary()).await?;
         }
@@ -139,15 +149,16 @@ impl Load<'_> {
         session: &Session,
         statement: &Statement,
         (first, chunks): ((Chunk, i32), &ChunkReceiver),
-        shared: &Shared,
+        (shared, mut watch): (&Shared, Stopwatch<'_>),
     ) -> Result<Written> {
         let mut written = Written::default();
         let mut next = Some(first);
         while let Some((first, number)) = next.take() {
             let doing = self.doing(&format!("copying batch {number}"));
             let mut batch = self.begin(session, statement, &doing).await?;
-            self.send(session, &mut batch, first, shared).await?;
-            let ended = self.fill(session, &mut batch, chunks, shared).await?;
+            watch.for_commit();
+            self.send(session, &mut batch, first, (shared, &mut watch)).await?;
+            let ended = self.fill(session, &mut batch, chunks, (shared, &mut watch)).await?;
             let record = self.end_batch(session, batch, number).await?;
             written.add(&written_of(&record));
             // All chunks are taken, and no other batch has any: this transaction can be the finishing one.
@@ -156,10 +167,12 @@ impl Load<'_> {
                 return Ok(Written { is_open: true, ..written });
             }
             self.commit_batch(session, &record, &doing).await?;
+            watch.for_commit();
             if matches!(ended, Ended::NoMoreRows) {
                 return Ok(written);
             }
             next = first_of_batch(chunks, shared).await;
+            watch.for_rows();
         }
         Ok(written)
     }
@@ -208,9 +221,12 @@ impl Load<'_> {
         let statement = self.copy_statement(session).await?;
         let copy = CopyIn::start(session.client(), &statement).await;
         let mut batch = self.started(session, copy, &doing).await?;
+        let mut watch = Stopwatch::start(&shared.waits);
         loop {
-            match chunks.recv().await {
-                Received::Chunk(chunk) => self.send(session, &mut batch, chunk, shared).await?,
+            let received = chunks.recv().await;
+            watch.for_rows();
+            match received {
+                Received::Chunk(chunk) => self.send(session, &mut batch, chunk, (shared, &mut watch)).await?,
                 Received::End => break,
                 Received::Aborted => return aborted().await,
             }
@@ -259,11 +275,13 @@ impl Load<'_> {
         session: &Session,
         batch: &mut OpenBatch,
         chunks: &ChunkReceiver,
-        shared: &Shared,
+        (shared, watch): (&Shared, &mut Stopwatch<'_>),
     ) -> Result<Ended> {
         while !self.rules.limits.reached(batch.rows, batch.bytes) {
-            match chunks.recv().await {
-                Received::Chunk(chunk) => self.send(session, batch, chunk, shared).await?,
+            let received = chunks.recv().await;
+            watch.for_rows();
+            match received {
+                Received::Chunk(chunk) => self.send(session, batch, chunk, (shared, watch)).await?,
                 Received::End => return Ok(Ended::NoMoreRows),
                 Received::Aborted => return aborted().await,
             }
@@ -276,18 +294,22 @@ impl Load<'_> {
         session: &Session,
         batch: &mut OpenBatch,
         chunk: Chunk,
-        shared: &Shared,
+        (shared, watch): (&Shared, &mut Stopwatch<'_>),
     ) -> Result<()> {
         let bytes = chunk.data.len() as u64;
         if let Err(error) = batch.copy.send(chunk.data.clone()).await {
             return Err(session.error(&self.doing("copying rows"), error).await);
         }
+        watch.for_sending();
         batch.rows += chunk.rows;
         batch.bytes += bytes;
         batch.digest = batch.digest.wrapping_add(chunk.digest);
         let rows = shared.rows.fetch_add(chunk.rows, Ordering::Relaxed) + chunk.rows;
         let bytes = shared.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         self.events.send(Event::Progress { id: self.id.clone(), rows, bytes });
+        if let Some(waits) = shared.waits.due() {
+            self.events.send(Event::Waited { id: self.id.clone(), waits });
+        }
         if self.rules.resume_column.is_some() {
             batch.last = chunk;
         }

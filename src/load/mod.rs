@@ -18,6 +18,7 @@ mod merge;
 mod prepare;
 mod replace;
 mod stage;
+mod waits;
 
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use crate::postgres::ident;
 pub use batch::{Shared, Written};
 pub use finish::{Finished, Read};
 pub use stage::discard as discard_stage;
+pub use waits::Waits;
 
 /// How long a statement may wait for a lock that readers would queue behind.
 const EXCLUSIVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);

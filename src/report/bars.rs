@@ -109,8 +109,9 @@ pub(super) fn frame(board: &Board, moment: &Moment, (columns, rows): Size, look:
         return lines;
     }
     let mut lines = vec![String::new()];
-    // Besides the running ones: two empty lines, two of totals, one of advice, one to spare.
-    let room = rows.saturating_sub(6).clamp(1, MOST_LINES);
+    // Besides the running ones: two empty lines, two of totals, the limit, one of advice, one to spare.
+    let limit = usize::from(!board.bottleneck.text(moment.at).is_empty());
+    let room = rows.saturating_sub(6 + limit).clamp(1, MOST_LINES);
     // A line that says "+ 1 more" may as well be that one.
     let shown = if board.running.len() <= room { room } else { room.saturating_sub(1).max(1) };
     let layout = Layout::of(board, shown, columns);
@@ -129,6 +130,9 @@ pub(super) fn frame(board: &Board, moment: &Moment, (columns, rows): Size, look:
             phrase::columns([&*counts, &phrase::eta(board.left(moment.at), moment)])
         ));
     }
+    lines.extend(
+        Some(board.bottleneck.text(moment.at)).filter(|t| !t.is_empty()).map(|t| format!("      {t}")),
+    );
     lines.push(advice(look));
     for line in &mut lines {
         *line = truncate_str(line, columns, "").trim_end().to_owned();
@@ -237,7 +241,7 @@ mod tests {
     use super::super::screen::tests::Terminal;
     use super::super::story::{self, at, moment};
     use super::*;
-    use crate::event::Phase;
+    use crate::event::{Phase, Waits};
 
     const LOOK: Look = Look { palette: PLAIN, stopping: false };
     const PLAIN: Palette = Palette::OFF;
@@ -286,6 +290,23 @@ mod tests {
               484 loaded  4 skipped  1 failed  10 running  597 waiting  22 m 08 s left
         Ctrl-C stops safely. The same command goes on where this one stopped.
         ");
+    }
+
+    #[test]
+    fn what_bounds_the_speed_is_said_below_the_totals() {
+        let mut board = story::backfill_at_work();
+        let id = story::id("orders", "2024-05-04");
+        let of = |millis| Duration::from_millis(millis);
+        let waits = Waits { source: of(1_500), sending: of(1_400), commit: of(7_100), paced: of(0) };
+        board.apply(&Event::Waited { id, waits }, at(1_078.0));
+        let frame = drawn(&board, 80, 24);
+        let last: Vec<_> = frame.lines().rev().take(3).map(str::trim).collect();
+        assert_eq!(last[1], "the limit now: warehouse (writers wait 71 % of the time for commit)");
+        let limit = Some(("pool", "heavy".to_owned(), 3));
+        board.apply(&Event::WaitsForSlot { job: "orders".into(), limit }, at(1_078.0));
+        let frame = drawn(&board, 80, 24);
+        assert!(frame.contains("the limit now: pool heavy (others have too many of its 3 slots)"), "{frame}");
+        assert!(frame.lines().count() < 24, "{frame}");
     }
 
     #[test]

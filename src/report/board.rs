@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, FixedOffset, Local};
 
-use crate::event::{Event, IntervalId, Phase, RunStarted};
+use super::bottleneck::Bottleneck;
+use crate::event::{Event, IntervalId, Phase, RunStarted, Waits};
 
 /// The span, in which rates are measured.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -54,6 +55,8 @@ pub(super) struct Board {
     pub(super) running: Vec<Running>,
     /// Views that are being refreshed.
     pub(super) views: Vec<super::refresh::AtWork>,
+    /// What bounds the speed.
+    pub(super) bottleneck: Bottleneck,
     rows_loaded: u64,
     bytes_loaded: u64,
     sent: (u64, u64),
@@ -147,9 +150,11 @@ impl Board {
                 self.jobs.push(JobCount::new(run));
             }
             Event::IntervalLoadedElsewhere { id } => self.end(id, |job| job.loaded += 1),
-            Event::IntervalStopped { id } => self.running.retain(|running| running.id != *id),
+            Event::Waited { id, waits } => self.waited(id, waits, at),
+            Event::WaitsForSlot { job, limit } => self.bottleneck.slot(job, limit.as_ref()),
+            Event::IntervalStopped { id } => self.retire(id),
             Event::IntervalSkipped { id, reason } => {
-                self.running.retain(|running| running.id != *id);
+                self.retire(id);
                 if let Some(job) = self.job_mut(&id.job) {
                     *job.skip_reasons.entry(short(reason).to_owned()).or_default() += 1;
                 }
@@ -181,11 +186,13 @@ impl Board {
             Event::IntervalFailed { id, .. } => self.end(id, |job| job.failed += 1),
             Event::RunFinished(summary) => {
                 self.running.retain(|running| running.id.job != summary.job);
+                self.bottleneck.slot(&summary.job, None);
                 if let Some(job) = self.job_mut(&summary.job) {
                     job.finished = true;
                 }
             }
             Event::RunNotStarted { job } => {
+                self.bottleneck.slot(job, None);
                 if let Some(job) = self.job_mut(job) {
                     job.finished = true;
                 }
@@ -229,8 +236,20 @@ impl Board {
         self.rate.push(at, self.sent);
     }
 
-    fn end(&mut self, id: &IntervalId, count: impl FnOnce(&mut JobCount)) {
+    fn waited(&mut self, id: &IntervalId, waits: &Waits, at: Duration) {
+        let Some(run) = self.jobs.iter().rev().map(|job| &job.run).find(|run| run.job == id.job) else {
+            return;
+        };
+        self.bottleneck.waited(id, waits, (&run.source, &run.destination), at);
+    }
+
+    fn retire(&mut self, id: &IntervalId) {
         self.running.retain(|running| running.id != *id);
+        self.bottleneck.ended(id);
+    }
+
+    fn end(&mut self, id: &IntervalId, count: impl FnOnce(&mut JobCount)) {
+        self.retire(id);
         self.job_mut(&id.job).map(count);
     }
 

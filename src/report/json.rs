@@ -100,7 +100,7 @@ pub(super) fn object(event: &Event, moment: &Moment) -> Option<Value> {
         Event::PhaseChanged { id, phase } => {
             ("phase_changed", of(id, json!({ "phase": phase_name(*phase) })))
         }
-        Event::Progress { .. } => return None,
+        Event::Progress { .. } | Event::Waited { .. } | Event::WaitsForSlot { .. } => return None,
         Event::BatchCommitted { id, number, rows, bytes } => {
             ("batch_committed", of(id, json!({ "batch": number, "rows": rows, "bytes": bytes })))
         }

@@ -58,7 +58,12 @@ impl View for Lines {
             _ => board.left(moment.at),
         };
         let counts = if totals.intervals > 1 { phrase::counts(&totals, self.palette) } else { String::new() };
-        let text = phrase::columns([&*numbers, &counts, &phrase::eta(left, moment)]);
+        let text = phrase::columns([
+            &*numbers,
+            &counts,
+            &phrase::eta(left, moment),
+            &board.bottleneck.text(moment.at),
+        ]);
         self.screen.print(&format!("{}  {text}", moment.wall.format("%H:%M:%S")));
     }
 

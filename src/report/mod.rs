@@ -10,6 +10,7 @@
 mod agenda;
 mod bars;
 mod board;
+mod bottleneck;
 pub mod calendar;
 pub mod checklist;
 pub mod day;
@@ -45,6 +46,7 @@ use crate::event::{Event, EventReceiver};
 use crate::shutdown::Shutdown;
 use bars::Bars;
 use board::Board;
+use bottleneck::Workers;
 use json::Json;
 use lines::{Lines, Quiet};
 
@@ -204,7 +206,7 @@ fn views(output: &Output, shutdown: Option<Shutdown>) -> Vec<Box<dyn View>> {
 async fn count(mut events: EventReceiver, board: Arc<Mutex<Board>>, words: Sender<Event>, start: Instant) {
     while let Some(event) = events.recv().await {
         board.lock().unwrap_or_else(PoisonError::into_inner).apply(&event, start.elapsed());
-        if !matches!(event, Event::Progress { .. }) {
+        if !matches!(event, Event::Progress { .. } | Event::Waited { .. } | Event::WaitsForSlot { .. }) {
             // The writer ends after this task, unless it panicked: then there is nobody to tell.
             let _ = words.send(event);
         }
@@ -214,6 +216,7 @@ async fn count(mut events: EventReceiver, board: Arc<Mutex<Board>>, words: Sende
 /// Writes what has words, and the board on each tick, until every event came.
 fn write(words: &Receiver<Event>, board: &Mutex<Board>, mut views: Vec<Box<dyn View>>, start: Instant) {
     let mut drawn = Instant::now();
+    let mut workers = Workers::default();
     loop {
         let event = match words.recv_timeout(TICK.saturating_sub(drawn.elapsed())) {
             Ok(event) => Some(event),
@@ -221,12 +224,13 @@ fn write(words: &Receiver<Event>, board: &Mutex<Board>, mut views: Vec<Box<dyn V
             Err(RecvTimeoutError::Disconnected) => break,
         };
         // A copy: the task that counts must not wait for a terminal.
-        let seen = board.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let mut seen = board.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let moment = Moment::since(start);
         if let Some(event) = event {
             views.iter_mut().for_each(|view| view.event(&event, &seen, &moment));
         }
         if drawn.elapsed() >= TICK {
+            seen.bottleneck.busy = workers.busy(moment.at);
             views.iter_mut().for_each(|view| view.tick(&seen, &moment));
             drawn = Instant::now();
         }
