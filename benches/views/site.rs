@@ -42,7 +42,7 @@ const LAYERS: [(&str, u32, &str); 4] = [
 const TABLE: &str = "create schema src; create schema mart;
 create table src.orders as
 select i as id, date '2024-01-01' + i % 730 as day, i % 40 as region, i % 5000 as customer,
-       (i * 7919 % 100000) / 100.0 as amount, md5(i::text) as note
+       (i::bigint * 7919 % 100000) / 100.0 as amount, md5(i::text) as note
 from generate_series(1, 400000) i;
 vacuum (analyze) src.orders";
 
@@ -140,6 +140,7 @@ impl Site {
         psql.args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", &self.server.url("postgres")]);
         // One statement a call: VACUUM is refused where several are sent as one.
         psql.args(sql.split_inclusive(";\n").flat_map(|statement| ["-c", statement]));
+        psql.env("PGOPTIONS", "-c client_min_messages=warning");
         psql.stdin(Stdio::null()).stdout(Stdio::null()).spawn().context("starting psql")
     }
 }
