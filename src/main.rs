@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
+use pgtide::cli::args::{Cli, Command};
 use pgtide::cli::{self, help, refusal};
+use tokio::runtime::Builder;
 
 fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().collect();
@@ -10,13 +12,23 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(refusal::show(&error, &args)),
     };
-    match tokio::runtime::Builder::new_multi_thread().worker_threads(threads()).enable_all().build() {
+    match runtime(&cli).enable_all().build() {
         Ok(runtime) => ExitCode::from(runtime.block_on(cli::main(cli))),
         Err(error) => {
             pgtide::report::Screen::stderr().print(&format!("error: starting the runtime: {error}"));
             ExitCode::from(pgtide::exit::FAILED)
         }
     }
+}
+
+/// What only reads answers sooner where nothing passes from thread to thread.
+fn runtime(cli: &Cli) -> Builder {
+    if matches!(cli.command, Some(Command::Plan(_) | Command::Status(_))) {
+        return Builder::new_current_thread();
+    }
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(threads());
+    builder
 }
 
 /// One thread moves several intervals at full speed, and hands rows from reader to writer within one

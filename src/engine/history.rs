@@ -20,7 +20,7 @@ impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let mut known = ledger.known(session, &job.name, job.was.as_deref()).await?;
+        let mut known = ledger.known(session, job).await?;
         // They come nearly in order, which the stable sort makes use of.
         known.sort_by_key(|known| known.interval);
         let attempts =

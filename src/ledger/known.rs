@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::read::judged;
 use super::{Activity, Ledger, interval_of};
+use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
 use crate::postgres::connect::Session;
@@ -57,11 +58,12 @@ pub struct Story {
 
 /// What is loaded and has nothing more to tell, as COPY sends it: the shortest way for many rows. Of the
 /// others the last column has the id, and [`OTHERS`] the rest: an error is never without a try or a mark.
+/// The hash `{hash}`, which most have, is not sent; one that is not known is empty.
 const KNOWN: &str = "
-select i.interval_start, i.interval_end, i.loaded_at, i.rows, i.definition_hash,
+select i.interval_start, i.interval_end, i.loaded_at, i.rows, nullif(coalesce(i.definition_hash, ''), {hash}),
        case when not (i.state = 'loaded' and i.tries = 0 and i.token is null and i.reason is null) then i.id end
 from pgtide.interval i
-where i.job = ";
+where i.job = {job}";
 
 const OTHERS: &str = "
 select i.id, i.state, i.token, i.interval_start, i.interval_end, i.definition_hash, i.loaded_at, i.rows,
@@ -75,18 +77,19 @@ impl Ledger {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn known(&self, session: &Session, job: &str, was: Option<&str>) -> Result<Vec<Known>> {
-        let mut known = self.known_of(session, job).await?;
-        let Some(was) = was else { return Ok(known) };
+    pub async fn known(&self, session: &Session, job: &Job) -> Result<Vec<Known>> {
+        let hash: Arc<str> = job.definition_hash().into();
+        let mut known = self.known_of(session, &job.name, &hash).await?;
+        let Some(was) = &job.was else { return Ok(known) };
         let own: HashSet<_> = known.iter().map(|known| known.interval).collect();
-        let before = self.known_of(session, was).await?;
+        let before = self.known_of(session, was, &hash).await?;
         known.extend(before.into_iter().filter(|known| !own.contains(&known.interval)));
         Ok(known)
     }
 
-    async fn known_of(&self, session: &Session, job: &str) -> Result<Vec<Known>> {
+    async fn known_of(&self, session: &Session, job: &str, usual: &Arc<str>) -> Result<Vec<Known>> {
         let doing = format!("reading what is loaded of {job}");
-        let mut known = self.known_now(session, &doing, job).await?;
+        let mut known = self.known_now(session, &doing, (job, usual)).await?;
         if known.iter().all(|k| k.token().is_none()) {
             return Ok(known);
         }
@@ -94,7 +97,7 @@ impl Ledger {
         if known.iter().any(|k| k.token().is_some() && !live.contains(&k.id())) {
             // A free lock means dead only if the same token stands after the lock was looked at.
             let before: HashSet<Uuid> = known.iter().filter_map(Known::token).collect();
-            known = self.known_now(session, &doing, job).await?;
+            known = self.known_now(session, &doing, (job, usual)).await?;
             for (k, token) in known.iter_mut().filter_map(|k| k.token().map(|token| (k, token))) {
                 let dead = !live.contains(&k.id()) && before.contains(&token);
                 (k.state, k.activity) = judged(k.state, true, dead);
@@ -120,25 +123,38 @@ impl Ledger {
         Ok(row.map(|row| row.get(0)))
     }
 
-    async fn known_now(&self, session: &Session, doing: &str, job: &str) -> Result<Vec<Known>> {
-        let query = format!("{}{}", self.sql(KNOWN), ident::literal(job));
+    async fn known_now(
+        &self,
+        session: &Session,
+        doing: &str,
+        (job, usual): (&str, &Arc<str>),
+    ) -> Result<Vec<Known>> {
+        let query = self.sql(KNOWN).replace("{hash}", &ident::literal(usual));
+        let query = query.replace("{job}", &ident::literal(job));
         let (mut known, mut others) = (Vec::new(), Vec::new());
-        let mut hash: Option<Arc<str>> = None;
+        let mut other: Option<Arc<str>> = None;
         copy_out::each_row(session, doing, &query, |[start, end, loaded_at, rows, definition, id]| {
             if let Some(id) = id {
                 others.push(integer(id));
                 return;
             }
-            // Neighbours share a definition, as a rule.
-            if definition != hash.as_deref().map(str::as_bytes) {
-                hash = definition.and_then(|hash| std::str::from_utf8(hash).ok()).map(Arc::from);
-            }
+            let hash = match definition {
+                None => Some(usual.clone()),
+                Some(b"") => None,
+                Some(hash) => {
+                    // Neighbours share a definition, as a rule.
+                    if other.as_deref().map(str::as_bytes) != Some(hash) {
+                        other = std::str::from_utf8(hash).ok().map(Arc::from);
+                    }
+                    other.clone()
+                }
+            };
             let bound = |bytes: Option<&[u8]>| bytes.map_or(DateTime::<Utc>::MIN_UTC, moment);
             known.push(Known {
                 interval: DataInterval { start: bound(start), end: bound(end) },
                 state: State::Loaded,
                 activity: Activity::Idle,
-                definition_hash: hash.clone(),
+                definition_hash: hash,
                 loaded_at: loaded_at.map(moment),
                 rows: rows.map(integer),
                 story: None,

@@ -231,7 +231,7 @@ async fn moments<'a>(
     let mut moments = Vec::new();
     for job in jobs {
         let known = match &ledger {
-            Some(ledger) => ledger.known(session, &job.name, job.was.as_deref()).await?,
+            Some(ledger) => ledger.known(session, job).await?,
             None => Vec::new(),
         };
         match due(job, known, Utc::now()) {
