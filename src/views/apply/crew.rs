@@ -3,6 +3,8 @@
 //! Every other session holds the lock of helping hands, shared: an apply that died is over when nobody
 //! holds that one any more, and only then the next one begins.
 
+use std::time::{Duration, Instant};
+
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::config::connection::ConnectionSpec;
@@ -12,6 +14,14 @@ use crate::postgres::connect::{Session, Side};
 
 /// What a DBA sees of the sessions beside the first.
 const APPLICATION: &str = "pgtide/views apply";
+
+const DOING: &str = "taking the lock of views apply";
+
+/// How long a session that is over may take to end on the server.
+const ENDING: Duration = Duration::from_secs(2);
+
+/// The time between two looks at a lock.
+const POLL: Duration = Duration::from_millis(50);
 
 /// Undoes what a build sets for itself.
 const AS_OPENED: &str =
@@ -113,24 +123,35 @@ impl<'a> Crew<'a> {
     }
 }
 
-/// Takes the lock that one apply holds at a time, for as long as the session lives.
+/// Takes the lock that one apply holds at a time, for as long as the session lives. The server ends the
+/// session of a command that is over a moment later, so that is waited for.
 ///
 /// # Errors
 /// `Locked`, when another one runs, or one that died has sessions that are still at work.
 pub async fn lock(session: &Session, ledger: &Ledger) -> Result<()> {
-    let doing = "taking the lock of views apply";
     let (own, helpers) = keys(ledger);
-    let sql = "select pg_catalog.pg_try_advisory_lock($1)";
-    if !session.query_one(doing, sql, &[&own]).await?.get::<_, bool>(0) {
+    if !lock_soon(session, own).await? {
         return Err(Error::new(ErrorKind::Locked, "another pgtide applies views to this database now")
             .with_hint("wait until it is done; then the same command"));
     }
-    if !session.query_one(doing, sql, &[&helpers]).await?.get::<_, bool>(0) {
+    if !lock_soon(session, helpers).await? {
         return Err(Error::new(ErrorKind::Locked, "sessions of an apply that died are still at work")
             .with_hint("the server ends them within seconds; then the same command"));
     }
     let sql = "select pg_catalog.pg_advisory_unlock($1)";
-    session.query_one(doing, sql, &[&helpers]).await.map(drop)
+    session.query_one(DOING, sql, &[&helpers]).await.map(drop)
+}
+
+async fn lock_soon(session: &Session, key: i64) -> Result<bool> {
+    let begun = Instant::now();
+    loop {
+        let sql = "select pg_catalog.pg_try_advisory_lock($1)";
+        let has_it = session.query_one(DOING, sql, &[&key]).await?.get(0);
+        if has_it || begun.elapsed() > ENDING {
+            return Ok(has_it);
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// The key of the lock itself and that of its helping hands.
