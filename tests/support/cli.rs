@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::project::no_session_on;
-use super::{CANARY, DEADLINE, Database, server_major, until_counted};
+use super::{CANARY, DEADLINE, Database, until_counted};
 
 /// What a finished run left.
 #[derive(Debug, Clone)]
@@ -106,10 +106,11 @@ impl Run {
     /// What tests and runs have written is counted before a run of `views` looks; see `until_counted`.
     async fn let_count(&self) {
         let Some(Counted { database, token }) = &self.counted else { return };
-        if server_major() >= 15 || self.arguments.first().is_none_or(|first| first != "views") {
+        if self.arguments.first().is_none_or(|first| first != "views") {
             return;
         }
-        // A session tells the last of its counts when it ends. One token is the project's, one is here.
+        // A session tells the last of its counts when it ends, on any version, and that may be after the
+        // end of its program. One token is the project's, one is here.
         if Arc::strong_count(token) == 2 {
             no_session_on(database).await;
         }
