@@ -162,6 +162,7 @@ impl Tries<'_> {
                 return Ok(self.unknown.take().map_or(meanwhile, Outcome::Loaded));
             }
             Ok(ClaimOutcome::Held(holder)) if self.is_ours(&holder) => return Err(self.not_gone_yet()),
+            Ok(ClaimOutcome::FailedElsewhere) => return Ok(Outcome::Elsewhere),
             Ok(ClaimOutcome::Held(_)) if run.backfill.is_some() => return Ok(Outcome::Elsewhere),
             Ok(ClaimOutcome::Held(holder)) if engine.options.leave_held => {
                 return Ok(Outcome::Held(format!("already running ({holder})")));
@@ -226,10 +227,15 @@ impl Tries<'_> {
         if glance.loaded_at.is_some() && glance.loaded_at != seen {
             return Ok(Some(Outcome::LoadedElsewhere));
         }
-        // It may pause before its next try; whether it does is found out once nothing else is left.
-        let is_theirs = self.number == 1 && !self.insist;
-        let failed = glance.failed && glance.attempt > history.attempt(&interval);
-        Ok((is_theirs && failed).then_some(Outcome::Elsewhere))
+        let is_theirs = self.leave_failed_after().is_some_and(|seen| glance.failed && glance.attempt > seen);
+        Ok(is_theirs.then_some(Outcome::Elsewhere))
+    }
+
+    /// The latest attempt that was seen, if what another process of the backfill has failed with since is left
+    /// to it: it may pause before its next try, and whether it does is found out once nothing else is left.
+    fn leave_failed_after(&self) -> Option<i32> {
+        let is_first = self.number == 1 && !self.insist;
+        (is_first && self.work.backfill.is_some()).then(|| self.work.history.attempt(&self.planned.interval))
     }
 
     /// What the interval had the last time, else what the planner thinks of a whole table.
@@ -258,6 +264,7 @@ impl Tries<'_> {
             stale: request.stale,
             force: engine.options.force,
             take_over: engine.options.take_over,
+            leave_failed_after: self.leave_failed_after(),
         };
         ledger.claim(control, &claim).await
     }

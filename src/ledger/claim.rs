@@ -60,6 +60,8 @@ struct Current {
     loaded_at: Option<DateTime<Utc>>,
     rows: Option<i64>,
     table: TableRef,
+    /// The number of the latest attempt, if it ended with an error.
+    failed_attempt: Option<i32>,
 }
 
 /// What dead attempts left.
@@ -226,6 +228,9 @@ fn judge(current: &Current, request: &ClaimRequest) -> Option<ClaimOutcome> {
     if current.loaded_at.is_some() && current.loaded_at != seen_load {
         return Some(ClaimOutcome::AlreadyLoaded);
     }
+    if current.failed_attempt.zip(request.leave_failed_after).is_some_and(|(failed, seen)| failed > seen) {
+        return Some(ClaimOutcome::FailedElsewhere);
+    }
     let explicit = request.reload || request.force;
     match current.state {
         State::Loaded if !explicit => Some(ClaimOutcome::AlreadyLoaded),
@@ -283,13 +288,14 @@ mod tests {
             stale: false,
             force: false,
             take_over: false,
+            leave_failed_after: None,
         }
     }
 
     fn current(state: State, loaded_at: Option<i64>) -> Current {
         let table = TableRef { oid: 1, name: "mart.users".into() };
         let loaded_at = loaded_at.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        Current { state, loaded_at, rows: None, table }
+        Current { state, loaded_at, rows: None, table, failed_attempt: None }
     }
 
     fn seen(state: State, loaded_at: Option<i64>) -> Option<Seen> {
@@ -310,6 +316,16 @@ mod tests {
             judge(&current(State::Skipped, None), &request(seen(State::Failed, None))),
             Some(ClaimOutcome::MarkedSkipped)
         ));
+    }
+
+    #[test]
+    fn what_others_have_failed_with_since_is_theirs() {
+        let failed = Current { failed_attempt: Some(3), ..current(State::Failed, None) };
+        let leave = |seen| ClaimRequest { leave_failed_after: seen, ..request(None) };
+        assert!(matches!(judge(&failed, &leave(Some(2))), Some(ClaimOutcome::FailedElsewhere)));
+        assert!(judge(&failed, &leave(Some(3))).is_none(), "it was seen");
+        assert!(judge(&failed, &leave(None)).is_none(), "nobody else is asked");
+        assert!(judge(&current(State::Interrupted, None), &leave(Some(2))).is_none(), "it died");
     }
 
     #[test]

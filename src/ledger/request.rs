@@ -38,6 +38,9 @@ pub struct ClaimRequest {
     pub force: bool,
     /// Whether a live run that holds the interval is terminated.
     pub take_over: bool,
+    /// The latest attempt that was seen of an interval which others load too: if a later one failed, it is
+    /// theirs to try again.
+    pub leave_failed_after: Option<i32>,
 }
 
 /// What the plan saw of an interval: enough to notice that it was loaded or marked meanwhile.
@@ -60,6 +63,8 @@ pub enum ClaimOutcome {
     AlreadyLoaded,
     /// Somebody marked it skipped after the plan was made.
     MarkedSkipped,
+    /// Another run has failed with it after what was seen.
+    FailedElsewhere,
     /// Rows of another job, or of this one with another interval, are in its part of the table.
     Overlaps {
         /// The other job.

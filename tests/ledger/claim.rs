@@ -293,6 +293,23 @@ async fn staged_tables_and_their_records_are_left_to_be_dropped() {
 }
 
 #[tokio::test]
+async fn what_another_run_failed_with_after_the_look_is_left_to_it() {
+    let world = World::new("failed_since").await;
+    let mine = ClaimRequest { leave_failed_after: Some(0), ..world.request(0) };
+    let (control, claim) = world.claim(0).await;
+    let broken = Error::new(ErrorKind::Server, "a row that the table does not take");
+    world.ledger.fail(&control, &claim, &broken).await.unwrap();
+    world.ledger.release(&control, &claim).await.unwrap();
+
+    let other = world.session().await;
+    let outcome = world.ledger.claim(&other, &mine).await.unwrap();
+    assert!(matches!(outcome, ClaimOutcome::FailedElsewhere), "{outcome:?}");
+    let seen = ClaimRequest { leave_failed_after: Some(1), ..mine };
+    let outcome = world.ledger.claim(&other, &seen).await.unwrap();
+    assert!(matches!(outcome, ClaimOutcome::Claimed(_)), "its lock was given back: {outcome:?}");
+}
+
+#[tokio::test]
 async fn an_interrupted_append_goes_on_after_its_last_key_if_nothing_else_changed() {
     let world = World::new("resume").await;
     let (control, dead) = world.claim(0).await;

@@ -61,6 +61,7 @@ impl World {
             stale: false,
             force: false,
             take_over: false,
+            leave_failed_after: None,
         }
     }
 

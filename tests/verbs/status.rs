@@ -285,6 +285,7 @@ async fn claim(database: &Database, key: &str, (start, end): (i64, i64)) -> Sess
         stale: false,
         force: false,
         take_over: false,
+        leave_failed_after: None,
     };
     assert!(matches!(ledger.claim(&session, &request).await.unwrap(), ClaimOutcome::Claimed(_)));
     session

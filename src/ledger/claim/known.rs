@@ -9,7 +9,9 @@ use crate::ledger::{ClaimOutcome, ClaimRequest, Ledger, TableRef, end, random_to
 use crate::postgres::connect::Session;
 
 const LOCK_ROW: &str = "
-select state, loaded_at, rows, table_oid, table_name from pgtide.interval where id = $1 for update";
+select state, loaded_at, rows, table_oid, table_name,
+       case when token is null and error_code is not null then attempt end as failed_attempt
+from pgtide.interval where id = $1 for update";
 
 const LEFTOVERS: &str = "
 select coalesce(sum(b.rows), 0)::bigint as rows,
@@ -109,6 +111,7 @@ impl Ledger {
             loaded_at: row.get("loaded_at"),
             rows: row.get("rows"),
             table: TableRef { oid: row.get("table_oid"), name: row.get("table_name") },
+            failed_attempt: row.get("failed_attempt"),
         };
         if let Some(refused) = judge(&current, request) {
             return Ok(Some(Examined::Refused(refused)));

@@ -103,7 +103,12 @@ impl Ledger {
 }
 
 fn claimed(row: &Row, request: &ClaimRequest) -> ClaimOutcome {
-    let current =
-        Current { state: State::Running, loaded_at: None, rows: None, table: request.table.clone() };
+    let current = Current {
+        state: State::Running,
+        loaded_at: None,
+        rows: None,
+        table: request.table.clone(),
+        failed_attempt: None,
+    };
     ClaimOutcome::Claimed(Box::new(claim_of(row, request, current, Leftovers::default())))
 }
