@@ -1,7 +1,7 @@
 //! Swaps where something stands on the view: what is moved along, what makes a swap impossible, and what
 //! comes in between.
 
-use crate::support::{Pair, Project, until};
+use crate::support::{Pair, Project, server_major, until};
 use crate::views_apply::Views;
 use crate::views_graph::project;
 use crate::views_retries::until_stale;
@@ -292,4 +292,40 @@ async fn a_member_of_the_owner_s_role_refreshes_in_every_way_and_the_owner_stays
     }
     assert_eq!(db.scalar("select sum(v) from mart.above").await, "9");
     assert_nothing_left(&project).await;
+}
+
+#[tokio::test]
+async fn a_role_that_may_maintain_a_view_refreshes_it_in_place_without_owning_it() {
+    let project = project("swap_maintain", BASE).await;
+    let (db, role) = (&project.destination, format!("keeper_{}", project.destination.name()));
+    let has_maintain = server_major() >= 17;
+    db.exec(&format!(
+        "create role {role} login; create schema pgtide authorization {role};
+         grant usage on schema mart, src to {role}; grant select on src.t, mart.a to {role};
+         create unique index a_key on mart.a (id);"
+    ))
+    .await;
+    let keeper = project_as(&project, &role);
+    let refused = keeper.pgtide("views refresh --force").run().await.expect(78);
+    assert!(refused.stderr.contains("42501"), "{}", refused.stderr);
+    if has_maintain {
+        db.exec(&format!("grant maintain on mart.a to {role}")).await;
+    } else {
+        db.exec(&format!("grant postgres to {role}")).await;
+    }
+    for way in ["plain", "concurrent", "auto"] {
+        db.exec("update src.t set v = v + 1").await;
+        keeper.pgtide("views refresh --strategy").arg(way).run().await.expect(0);
+    }
+    assert_eq!(db.scalar("select sum(v) from mart.a").await, "9");
+    let swap = keeper.pgtide("views refresh --force --strategy swap").run().await;
+    assert_eq!(swap.code, if has_maintain { 78 } else { 0 }, "{}", swap.stderr);
+    // Without the index a refresh of this length would be a swap.
+    db.exec(
+        "drop index mart.a_key; update pgtide.view_refresh set finished_at = started_at + interval '9 s'",
+    )
+    .await;
+    let output = keeper.pgtide("views refresh --force").run().await.expect(0);
+    let way = if has_maintain { "plain" } else { "swap" };
+    assert!(output.stderr.contains(&format!("  {way}  ")), "{}", output.stderr);
 }

@@ -212,7 +212,7 @@ pub(super) fn explained(error: Error, now: &Now) -> Error {
             "its query gives a key twice: make the key of the unique index on {name} hold for all rows; --show-values shows it"
         )),
         Some("42501") => error.with_hint(format!(
-            "a refresh runs as the owner, {}: only the owner or a member of it may start it, and the owner needs SELECT on what it reads",
+            "a refresh runs as the owner, {}: only the owner, a member of it, or from Postgres 17 on a role with MAINTAIN may start it, and the owner needs SELECT on what it reads",
             now.view.owner
         )),
         Some("57014") if now.options.statement_timeout.is_some() => {
