@@ -93,7 +93,7 @@ fn stable() -> insta::internals::SettingsBindDropGuard {
     settings.add_filter(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "[time]");
     settings.add_filter(r"on \S+, process \d+", "on [host], process [pid]");
     settings.add_filter(r"run [0-9a-f-]{36}", "run [id]");
-    settings.add_filter(r"after [0-9.]+ s", "after [s]");
+    settings.add_filter(r"after [0-9.]+ m?s", "after [s]");
     settings.add_filter(r"127\.0\.0\.1:\d+", "[place]");
     settings.add_filter(r"PostgreSQL [0-9.]+", "PostgreSQL [version]");
     settings.bind_to_scope()

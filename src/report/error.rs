@@ -125,15 +125,11 @@ mod tests {
         let error = Error::new(ErrorKind::Contention, "copying batch 17 of users for 2026-01-05")
             .with_sqlstate("40P01")
             .with_source(cause);
-        assert_snapshot!(text(&error, Palette::new(false)), @r#"
-        error: copying batch 17 of users for 2026-01-05: ERROR: \u{1b}[31mdeadlock\u{1b}[0m\ndetected (40P01)
-        "#);
+        assert_snapshot!(text(&error, Palette::new(false)), @r#"error: copying batch 17 of users for 2026-01-05: ERROR: \u{1b}[31mdeadlock\u{1b}[0m\ndetected (40P01)"#);
     }
 
     #[test]
     fn the_json_form_keeps_every_part() {
-        assert_snapshot!(json(&types_differ()), @r#"
-        {"error":{"kind":"preflight","exit_code":78,"message":"orders 2026-01-05 was not loaded: types differ in 1 column","sqlstate":null,"details":["column      source public.orders   target mart.orders","discount    numeric(12,4)          integer               does not fit","","done        nothing; no row was read, mart.orders is unchanged"],"hint":"on warehouse:\n  alter table mart.orders alter column discount type numeric(12,4);\nthen:\n  pgtide run orders --date 2026-01-05"}}
-        "#);
+        assert_snapshot!(json(&types_differ()), @r#"{"error":{"kind":"preflight","exit_code":78,"message":"orders 2026-01-05 was not loaded: types differ in 1 column","sqlstate":null,"details":["column      source public.orders   target mart.orders","discount    numeric(12,4)          integer               does not fit","","done        nothing; no row was read, mart.orders is unchanged"],"hint":"on warehouse:\n  alter table mart.orders alter column discount type numeric(12,4);\nthen:\n  pgtide run orders --date 2026-01-05"}}"#);
     }
 }

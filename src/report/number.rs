@@ -61,9 +61,12 @@ fn scaled(number: u64, units: &[&str]) -> String {
     format!("{value:.decimals$} {}", units[unit])
 }
 
-/// Writes a time: `0.4 s`, `42 s`, `1 m 05 s`, `2 h 03 m`, `3 d 04 h`.
+/// Writes a time: `35 ms`, `0.4 s`, `42 s`, `1 m 05 s`, `2 h 03 m`, `3 d 04 h`.
 #[must_use]
 pub fn duration(time: Duration) -> String {
+    if time.as_millis() < 95 {
+        return format!("{} ms", time.as_millis());
+    }
     let tenths = (time.as_millis() + 50) / 100;
     if tenths < 100 {
         return format!("{}.{} s", tenths / 10, tenths % 10);
@@ -139,13 +142,28 @@ mod tests {
 
     #[test]
     fn times_show_two_units_at_most() {
-        let shown =
-            [0, 440, 9_940, 9_950, 59_499, 59_500, 65_000, 3_599_499, 3_600_000, 7_380_000, 273_600_000]
-                .map(|ms| duration(Duration::from_millis(ms)));
+        let shown = [
+            0,
+            94,
+            95,
+            440,
+            9_940,
+            9_950,
+            59_499,
+            59_500,
+            65_000,
+            3_599_499,
+            3_600_000,
+            7_380_000,
+            273_600_000,
+        ]
+        .map(|ms| duration(Duration::from_millis(ms)));
         assert_eq!(
             shown,
             [
-                "0.0 s",
+                "0 ms",
+                "94 ms",
+                "0.1 s",
                 "0.4 s",
                 "9.9 s",
                 "10 s",

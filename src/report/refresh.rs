@@ -144,7 +144,10 @@ pub(super) fn summary(run: &ViewsSummary, palette: Palette) -> String {
     ];
     let parts: Vec<_> = parts.into_iter().flatten().collect();
     let counts = if parts.is_empty() { "no views".to_owned() } else { parts.join(", ") };
-    let mut text = format!("{}  views: {counts}  in {}", palette.paint(tone, word), duration(run.elapsed));
+    let mut text = format!("{}  views: {counts}", palette.paint(tone, word));
+    if run.refreshed + run.failed.len() > 0 {
+        text.push_str(&format!("  in {}", duration(run.elapsed)));
+    }
     for (view, failure) in &run.failed {
         text.push_str(&format!(
             "\n\n{} {}  {}",

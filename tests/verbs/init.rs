@@ -9,6 +9,12 @@ fn read(site: &Site, path: &str) -> String {
     std::fs::read_to_string(site.folder.path().join(path)).unwrap()
 }
 
+/// A job without the comments and the blank line that it opens with.
+fn without_opening(job: &str) -> String {
+    let lines = job.lines().skip_while(|line| line.is_empty() || line.starts_with('#'));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
 /// A folder without a project, and the events.
 async fn empty_folder(hint: &str) -> Site {
     let site = Site { pair: databases(hint).await, folder: tempfile::TempDir::new().unwrap() };
@@ -116,7 +122,7 @@ async fn rows_that_change_are_merged_by_their_key() {
     let run = pgtide(&["init", "public.\"Odd users\""]).dir(site.folder.path());
     run.env("PGTIDE_CONN_SOURCE", site.pair.source.url()).run().await.expect(0);
     let job = read(&site, "jobs/Odd_users.toml");
-    assert_snapshot!(job.lines().skip_while(|line| line.starts_with('#')).collect::<Vec<_>>().join("\n"), @r#"
+    assert_snapshot!(without_opening(&job), @r#"
     table = 'public."Odd users"'
     into = 'public."Odd users"'         # its name in the destination
 
