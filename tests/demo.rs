@@ -24,6 +24,7 @@ async fn the_demo_ends_well_and_leaves_no_server() {
     assert_eq!(digests.len(), 2, "{}", output.stdout);
     assert_eq!(digests[0], digests[1], "{}", output.stdout);
     assert!(digests[0].starts_with("27,004 rows"), "{}", output.stdout);
+    assert!(output.stdout.contains("#  mart.carrier_delays  fresh"), "{}", output.stdout);
     for (pid, port) in servers {
         assert_eq!(signal::kill(Pid::from_raw(pid), None), Err(Errno::ESRCH), "server {pid} goes on");
         assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "something listens on {port}");

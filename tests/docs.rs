@@ -20,7 +20,9 @@ struct Page {
 
 fn pages() -> Vec<Page> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let docs = fs::read_dir(root.join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let folders =
+        ["docs", "docs/views"].into_iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
+    let docs = folders.map(|entry| entry.unwrap().path());
     let paths = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"].map(|name| root.join(name));
     let pages = paths.into_iter().chain(docs.filter(|path| path.extension().is_some_and(|e| e == "md")));
     pages.map(|path| Page { text: fs::read_to_string(&path).unwrap(), path }).collect()

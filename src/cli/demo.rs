@@ -97,7 +97,10 @@ impl Demo {
         let view = scalar(&warehouse, "select sum(flights) from mart.carrier_delays").await?;
         say(&format!("   equal; mart.carrier_delays was refreshed once and sees {view} flights\n"));
 
-        say("\n5. Once more changes nothing\n\n");
+        say("\n5. The materialized views above, and which are stale\n\n");
+        self.pgtide(&["views", "status"]).await?;
+
+        say("\n6. Once more changes nothing\n\n");
         self.pgtide(&RUN).await
     }
 
