@@ -138,7 +138,7 @@ async fn a_query_survives_an_interruption_as_a_table_does() {
          into = \"mart.events\"\nmode = \"delete-insert\"\ntime_column = \"at\"\ninterval = \"day\"\nbatch_rows = 200\n{PATIENT}"
     );
     let project = Project::new(&pair).job("events", &job);
-    let running = project.pgtide(events::RUN).spawn();
+    let running = project.pgtide(events::RUN).arg(events::SLOWLY).spawn();
     events::until_sent(&pair.destination, running.pid(), events::BYTES / 3).await;
     let terminate = "select count(pg_terminate_backend(pid)) from pg_stat_activity
                      where datname = current_database() and application_name like 'pgtide%'";

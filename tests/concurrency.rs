@@ -100,7 +100,7 @@ async fn a_signal_in_the_middle_stops_the_run_and_leaves_it_to_the_next() {
     for (signal, code) in [(Signal::SIGTERM, 143), (Signal::SIGINT, 130)] {
         let keys = "writers = 2\nretries = 3";
         let project = events::daily(&databases("signal").await, keys).await;
-        let running = project.pgtide(RUN).spawn();
+        let running = project.pgtide(RUN).arg(events::SLOWLY).spawn();
         until_sent(&project.destination, running.pid(), MIDDLE).await;
         running.signal(signal);
         let output = timeout(STOP, running.finish()).await.expect("it stops in time").expect(code);
@@ -257,7 +257,7 @@ async fn rows_that_change_during_a_copy_are_of_one_snapshot() {
 async fn a_source_that_is_truncated_and_filled_again_is_never_read_empty() {
     let pair = databases("truncated").await;
     let project = events::daily(&pair, "").await;
-    let running = project.pgtide(RUN).spawn();
+    let running = project.pgtide(RUN).arg(events::SLOWLY).spawn();
     let pid = running.pid();
     for part in [8, 5, 3, 2] {
         until_sent(&pair.destination, pid, events::BYTES / part).await;

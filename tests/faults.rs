@@ -4,7 +4,7 @@
 
 use pgtide::sandbox::{Options, Server, StopMode};
 
-use crate::support::events::{self, BYTES, DAILY, FROM, INTO, PATIENT, RUN, until_sent};
+use crate::support::events::{self, BYTES, DAILY, FROM, INTO, PATIENT, ROWS, RUN, SLOWLY, until_sent};
 use crate::support::project::no_session_on;
 use crate::support::proxy::{Direction, Proxy};
 use crate::support::servers::private_server_with;
@@ -18,6 +18,8 @@ const CONTROL: &str = "select count(pg_terminate_backend(pid)) from pg_locks
       and database = (select oid from pg_database where datname = current_database())
       and exists (select from pg_stat_activity
                   where datname = current_database() and state = 'active' and query ilike 'copy %')";
+const WAITS: &str = "select count(*) from pg_stat_activity
+    where datname = current_database() and application_name like 'pgtide%' and wait_event_type = 'Lock'";
 const WRITER: &str = "select count(pg_terminate_backend(pid)) from (select pid from pg_stat_activity
     where datname = current_database() and state = 'active' and query ilike 'copy %' limit 1) writer";
 
@@ -39,7 +41,7 @@ async fn every_session_terminated_at_once_costs_a_try_and_no_row() {
 /// Terminates sessions of the destination, three times in one run.
 async fn survive_termination(name: &str, terminate: &str) {
     let project = events::daily(&databases("terminated").await, &format!("writers = 2\n{PATIENT}")).await;
-    let running = project.pgtide(RUN).spawn();
+    let running = project.pgtide(RUN).arg(SLOWLY).spawn();
     for part in [8, 3, 2] {
         until_sent(&project.destination, running.pid(), BYTES / part).await;
         until(&format!("{name} is terminated"), || async {
@@ -59,7 +61,7 @@ async fn a_terminated_source_session_costs_a_try_and_no_row() {
     let pair = databases("terminated_source").await;
     events::make(&pair).await;
     let project = Project::new(&pair).job("events", &events::job(&format!("mode = \"replace\"\n{PATIENT}")));
-    let running = project.pgtide("run events").spawn();
+    let running = project.pgtide("run events").arg(SLOWLY).spawn();
     for part in [20, 15, 10] {
         until_sent(&project.destination, running.pid(), BYTES / part).await;
         until("it is terminated", || async { project.source.scalar(ANY).await != "0" }).await;
@@ -91,7 +93,8 @@ async fn a_destination_that_crashes_costs_tries_and_no_row() {
         events::make(&pair).await;
         let job = events::job(&format!("{intervals}{PATIENT}{keys}"));
         let project = Project::new(&pair).job("events", &job);
-        let running = project.pgtide(if intervals.is_empty() { "run events" } else { RUN }).spawn();
+        let running =
+            project.pgtide(if intervals.is_empty() { "run events" } else { RUN }).arg(SLOWLY).spawn();
         for part in [6, 3] {
             until_sent(&project.destination, running.pid(), BYTES / part).await;
             server = restarted(server).await;
@@ -114,9 +117,14 @@ async fn a_commit_that_was_not_answered_is_found_done() {
         let pair = Pair { source, destination: Database::create(&server, name).await };
         events::make(&pair).await;
         let project = Project::new(&pair).job("events", &events::job(&format!("{keys}{PATIENT}")));
+        // Whoever stores the last row waits for the end of this transaction.
+        let last = pair.destination.client().await;
+        let row = format!("begin; insert into mart.events values ({ROWS}, now(), '')");
+        last.batch_execute(&row).await.unwrap();
         let running = project.pgtide("run events").spawn();
-        until_sent(&pair.destination, running.pid(), BYTES / 4).await;
+        until("the last row is on its way", || async { pair.destination.scalar(WAITS).await != "0" }).await;
         set_standby(&pair.destination, "'ghost'").await;
+        last.batch_execute("rollback").await.unwrap();
         let terminate =
             "select count(pg_terminate_backend(pid)) from pg_stat_activity where wait_event = 'SyncRep'";
         until("the finish is not answered", || async { pair.destination.scalar(terminate).await != "0" })
@@ -148,7 +156,7 @@ async fn a_source_that_crashes_costs_tries_and_no_row() {
     let destination = databases("source_crash").await.destination;
     let pair = Pair { source: Database::create(&server, "source").await, destination };
     let project = events::daily(&pair, PATIENT).await;
-    let running = project.pgtide(RUN).spawn();
+    let running = project.pgtide(RUN).arg(SLOWLY).spawn();
     until_sent(&project.destination, running.pid(), BYTES / 4).await;
     let server = restarted(server).await;
     running.finish().await.expect(0);
@@ -296,7 +304,7 @@ async fn a_run_goes_on_by_itself_when_the_network_is_back() {
     let (into, from) =
         (Wire::to_destination("back", &keys).await, Wire::to_source("back_source", &keys).await);
     for (wire, proxied) in [(&into, &into.project.destination), (&from, &from.project.source)] {
-        let running = wire.project.pgtide(RUN).spawn();
+        let running = wire.project.pgtide(RUN).arg(SLOWLY).spawn();
         for part in [6, 3, 2] {
             until_sent(&wire.project.destination, running.pid(), BYTES / part).await;
             wire.proxy.cut();
@@ -316,7 +324,7 @@ async fn a_network_that_stands_still_is_noticed_and_named() {
         (Wire::to_destination("stall", keys).await, "the destination takes nothing"),
         (Wire::to_source("stall_source", keys).await, "the source sends nothing"),
     ] {
-        let running = wire.project.pgtide(RUN).spawn();
+        let running = wire.project.pgtide(RUN).arg(SLOWLY).spawn();
         until_sent(&wire.project.destination, running.pid(), BYTES / 3).await;
         wire.proxy.stall();
         let output = running.finish().await.expect(75);

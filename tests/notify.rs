@@ -124,7 +124,7 @@ async fn a_program_that_does_not_end_holds_nobody_who_was_asked_to_stop() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_run_tells_nobody() {
     let project = told("notify_stopped", TOLD).await;
-    let running = project.pgtide(RUN).spawn();
+    let running = project.pgtide(RUN).arg(events::SLOWLY).spawn();
     events::until_sent(&project.destination, running.pid(), events::ROW_BYTES * 250).await;
     running.signal(Signal::SIGTERM);
     let output = running.finish().await.expect(143);

@@ -24,6 +24,9 @@ pub(crate) const INTO: &str = "mart.events";
 /// Runs all days.
 pub(crate) const RUN: &str = "run events --from-date 2026-01-01 --to-date 2026-01-12";
 
+/// For a run in whose middle something happens: it lasts two seconds on any machine.
+pub(crate) const SLOWLY: &str = "--max-rate=6000";
+
 /// Keys of a job that loads day by day.
 pub(crate) const DAILY: &str = "time_column = \"at\"\ninterval = \"day\"\n";
 
