@@ -41,7 +41,7 @@ pub use record::BatchRecord;
 pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
 pub use slots::{Asked, Class, Limit, Rank, Slots};
 pub use view_file::{DroppedView, ViewEvent, ViewObject};
-pub use views::{FailedRefresh, RefreshRecord, Source, Sources, ViewRecord, sources};
+pub use views::{ChangedRows, FailedRefresh, RefreshRecord, Source, Sources, ViewRecord, sources};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;

@@ -19,6 +19,9 @@ const SOURCES: &str = include_str!("sources.sql");
 /// Refreshes of a view whose times are looked at for an estimate.
 const RECENT: i64 = 9;
 
+/// Refreshes of a view among which the latest is looked for that counted what it changed.
+const COUNTED_WITHIN: i64 = 30;
+
 /// The state of a relation that a view reads, as one moment saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
@@ -51,6 +54,15 @@ pub struct Sources {
     pub between: Vec<(u32, String)>,
 }
 
+/// How much of a view a refresh changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangedRows {
+    /// Rows written or removed, whichever were more.
+    pub rows: u64,
+    /// Of how many, if that is known.
+    pub of: Option<u64>,
+}
+
 /// What the ledger knows of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ViewRecord {
@@ -64,8 +76,6 @@ pub struct ViewRecord {
     pub sources: Option<Sources>,
     /// The view's `xmin` afterwards.
     pub token: Option<String>,
-    /// How that refresh went.
-    pub mode: Option<String>,
     /// Rows afterwards.
     pub rows: Option<i64>,
     /// Rows written.
@@ -76,6 +86,8 @@ pub struct ViewRecord {
     pub last: Option<Duration>,
     /// The median of the latest ones.
     pub median: Option<Duration>,
+    /// What the latest concurrent refresh changed; others do not count it. None if that is long ago.
+    pub changed: Option<ChangedRows>,
     /// When a refresh failed, if none went well since.
     pub failed_at: Option<DateTime<Utc>>,
     /// What went wrong then.
@@ -130,18 +142,23 @@ pub struct FailedRefresh<'a> {
 
 const RECORDS: &str = "
 select v.view_oid, v.refreshed_at, v.data_as_of, v.sources, v.xmin_token, v.failed_at,
-       l.mode, l.rows, l.rows_in, l.rows_out,
+       l.rows, l.rows_in, l.rows_out,
        (extract(epoch from l.finished_at - l.started_at) * 1000)::bigint as last_ms,
-       f.error, m.median_ms
+       f.error, m.median_ms, m.changed, m.changed_of
 from pgtide.view v
 left join pgtide.view_refresh l on l.id = v.refresh_id
 left join pgtide.view_refresh f on f.id = v.failed_id
 left join lateral (
-    select pg_catalog.percentile_disc(0.5) within group (order by r.ms) as median_ms
-    from (select (extract(epoch from h.finished_at - h.started_at) * 1000)::bigint as ms
+    select pg_catalog.percentile_disc(0.5) within group (order by r.ms) filter (where r.place <= $1) as median_ms,
+           (array_agg(greatest(r.rows_in, r.rows_out) order by r.place) filter (where r.mode = 'concurrent'))[1]
+               as changed,
+           (array_agg(r.rows order by r.place) filter (where r.mode = 'concurrent'))[1] as changed_of
+    from (select (extract(epoch from h.finished_at - h.started_at) * 1000)::bigint as ms,
+                 h.mode, h.rows, h.rows_in, h.rows_out,
+                 pg_catalog.row_number() over (order by h.id desc) as place
           from pgtide.view_refresh h
           where h.view_name = v.view_name and h.status = 'refreshed'
-          order by h.id desc limit $1) r) m on true";
+          order by h.id desc limit $2) r) m on true";
 
 const RECORD: &str = "
 with entry as (
@@ -251,7 +268,9 @@ impl Ledger {
     /// # Errors
     /// As the server says.
     pub async fn view_records(&self, session: &Session) -> Result<Vec<ViewRecord>> {
-        let rows = session.query("reading what the views show", &self.sql(RECORDS), &[&RECENT]).await?;
+        let rows = session
+            .query("reading what the views show", &self.sql(RECORDS), &[&RECENT, &COUNTED_WITHIN])
+            .await?;
         Ok(rows.iter().map(view_record).collect())
     }
 
@@ -378,12 +397,15 @@ fn view_record(row: &tokio_postgres::Row) -> ViewRecord {
         data_as_of: row.get("data_as_of"),
         sources: sources.and_then(|value| serde_json::from_value(value).ok()),
         token: row.get("xmin_token"),
-        mode: row.get("mode"),
         rows: row.get("rows"),
         rows_in: row.get("rows_in"),
         rows_out: row.get("rows_out"),
         last: time("last_ms"),
         median: time("median_ms"),
+        changed: row.get::<_, Option<i64>>("changed").map(|rows| ChangedRows {
+            rows: rows.unsigned_abs(),
+            of: row.get::<_, Option<i64>>("changed_of").map(i64::unsigned_abs),
+        }),
         failed_at: row.get("failed_at"),
         error: row.get("error"),
     }

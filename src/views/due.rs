@@ -101,12 +101,12 @@ mod tests {
             data_as_of: None,
             sources: None,
             token: None,
-            mode: None,
             rows: None,
             rows_in: None,
             rows_out: None,
             last: None,
             median: None,
+            changed: None,
             failed_at: failed.map(at),
             error: None,
         };

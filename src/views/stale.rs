@@ -242,12 +242,12 @@ mod tests {
             data_as_of: Some(at(0)),
             sources: Some(sources),
             token: Some("100".to_owned()),
-            mode: None,
             rows: None,
             rows_in: None,
             rows_out: None,
             last: None,
             median: None,
+            changed: None,
             failed_at: None,
             error: None,
         }

@@ -100,13 +100,18 @@ fn automatic(view: &MaterializedView, record: Option<&ViewRecord>, obstacle: Opt
             if can_swap && is_bloated(view) {
                 return Choice::new(Way::Swap, "more than a fifth of its rows are dead");
             }
+            if known.is_some_and(|time| time <= MOMENT) {
+                return Choice::new(Way::Concurrent, format!("takes a moment; unique index {index}"));
+            }
             match changed_lately(view, record) {
-                Some(percent) if percent > FEW_CHANGES && can_swap => {
-                    Choice::new(Way::Swap, format!("{percent} % of its rows changed the last time"))
-                }
-                Some(percent) => {
-                    Choice::new(Way::Concurrent, format!("{percent} % of its rows changed the last time"))
-                }
+                Some(percent) if percent > FEW_CHANGES && can_swap => Choice::new(
+                    Way::Swap,
+                    format!("{percent} % of its rows changed when they were last counted"),
+                ),
+                Some(percent) => Choice::new(
+                    Way::Concurrent,
+                    format!("{percent} % of its rows changed when they were last counted"),
+                ),
                 None => Choice::new(Way::Concurrent, format!("unique index {index}")),
             }
         }
@@ -145,12 +150,12 @@ fn is_bloated(view: &MaterializedView) -> bool {
     view.dead_rows > 1_000 && view.dead_rows * 100 > view.live_rows.max(1) * MANY_DEAD
 }
 
-/// The part of the rows, in hundredths, that the latest concurrent refresh wrote or removed.
+/// The part of the rows, in hundredths, that the latest concurrent refresh wrote or removed. Swaps do not count
+/// it, so what it found holds for those that follow, until it is long ago.
 fn changed_lately(view: &MaterializedView, record: Option<&ViewRecord>) -> Option<u64> {
-    let record = record.filter(|record| record.mode.as_deref() == Some("concurrent"))?;
-    let changed = record.rows_in?.max(record.rows_out?).unsigned_abs();
-    let rows = record.rows.map(i64::unsigned_abs).or(view.rows)?.max(1);
-    Some(changed.saturating_mul(100).div_ceil(rows))
+    let changed = record?.changed?;
+    let rows = changed.of.or(view.rows)?.max(1);
+    Some(changed.rows.saturating_mul(100).div_ceil(rows))
 }
 
 fn not_concurrently(view: &MaterializedView) -> Error {
@@ -172,6 +177,7 @@ fn not_by_swap(view: &MaterializedView, obstacle: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::ChangedRows;
     use crate::name::TableName;
 
     fn view(index: Option<&str>) -> MaterializedView {
@@ -200,12 +206,12 @@ mod tests {
             data_as_of: None,
             sources: None,
             token: None,
-            mode: Some("concurrent".to_owned()),
             rows: Some(1_000),
             rows_in: Some(rows_in),
             rows_out: Some(0),
             last: None,
             median: Some(Duration::from_millis(median_ms)),
+            changed: Some(ChangedRows { rows: rows_in.unsigned_abs(), of: Some(1_000) }),
             failed_at: None,
             error: None,
         }
@@ -222,6 +228,7 @@ mod tests {
         assert_eq!(way(&keyed, Some(&concurrent(10, 9_000)), None), Way::Concurrent);
         assert_eq!(way(&keyed, Some(&concurrent(300, 9_000)), None), Way::Swap);
         assert_eq!(way(&keyed, Some(&concurrent(300, 9_000)), Some("x")), Way::Concurrent);
+        assert_eq!(way(&keyed, Some(&concurrent(300, 100)), None), Way::Concurrent, "nobody notices");
         let bloated = MaterializedView { dead_rows: 3_000, ..keyed };
         assert_eq!(way(&bloated, None, None), Way::Swap);
     }

@@ -33,6 +33,38 @@ async fn only_some_indexes_make_a_concurrent_refresh_possible() {
     }
 }
 
+/// A concurrent refresh counts what it changes; swaps do not, and follow what the latest one counted.
+#[tokio::test]
+async fn many_changes_stay_with_swaps_until_they_were_counted_long_ago() {
+    let project = project(
+        "ways_changes",
+        "create table src.t (id int primary key, v int); insert into src.t select n, 0 from generate_series(1, 500) n;
+         create materialized view mart.a as select id, v from src.t; create unique index on mart.a (id);",
+    )
+    .await;
+    let db = &project.destination;
+    let next = async || {
+        db.exec("update src.t set v = v + 1").await;
+        project.pgtide("views refresh").run().await.expect(0);
+        db.scalar("select mode from pgtide.view_refresh order by id desc limit 1").await
+    };
+    let slow = "update pgtide.view_refresh set finished_at = started_at + interval '9 s'";
+    assert_eq!(next().await, "concurrent", "nothing was counted yet");
+    assert_eq!(next().await, "concurrent", "nobody waits for a moment");
+    for _ in 0..2 {
+        db.exec(slow).await;
+        assert_eq!(next().await, "swap");
+    }
+    let columns = "view_oid, view_name, run_id, host, pid, reason, mode, status, attempt, started_at";
+    let more = format!(
+        "insert into pgtide.view_refresh ({columns}) select {columns}
+         from (select * from pgtide.view_refresh order by id desc limit 1) swap, generate_series(1, 30)"
+    );
+    db.exec(&more).await;
+    db.exec(slow).await;
+    assert_eq!(next().await, "concurrent", "it is counted again");
+}
+
 #[tokio::test]
 async fn nulls_in_the_key_are_warned_of_and_a_key_that_is_there_twice_is_told() {
     let project = project(
