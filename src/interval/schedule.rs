@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use chrono::{DateTime, MappedLocalTime, SubsecRound, TimeDelta, TimeZone, Timelike, Utc};
+use chrono::{DateTime, MappedLocalTime, Offset, SubsecRound, TimeDelta, TimeZone, Timelike, Utc};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
@@ -40,6 +40,13 @@ const FIELDS: [(&str, &str); 6] = [
 const FIRST: DateTime<Utc> = DateTime::from_timestamp(-30_610_224_000, 0).expect("within chrono's range");
 /// No tick is looked for after 4000-01-01.
 const LAST: DateTime<Utc> = DateTime::from_timestamp(64_060_588_800, 0).expect("within chrono's range");
+
+/// The longest jump of the local clock that `croner` looks across; beyond, it finds nothing.
+const LONGEST_KNOWN_JUMP: TimeDelta = TimeDelta::hours(2);
+/// The time between two looks at the zone's offset.
+const LOOK: TimeDelta = TimeDelta::hours(12);
+/// Four centuries hold every weekday on every date.
+const CYCLE_DAYS: i64 = 146_097;
 
 /// A cron expression in a time zone.
 #[derive(Clone, PartialEq, Eq)]
@@ -83,9 +90,8 @@ impl Schedule {
         }
         let cron = parser().parse(expression).map_err(|_| refuse(wrong_field(&fields)))?;
         let schedule = Self { text: text.to_owned(), timezone, cron };
-        // Four centuries hold every weekday on every date.
         let found = schedule.next_after(DateTime::UNIX_EPOCH);
-        if found.is_none_or(|at| at - DateTime::UNIX_EPOCH > TimeDelta::days(146_097)) {
+        if found.is_none_or(|at| at - DateTime::UNIX_EPOCH > TimeDelta::days(CYCLE_DAYS)) {
             return Err(refuse(format!("`{}` never fires: no date is like that", text.escape_debug())));
         }
         Ok(schedule)
@@ -101,7 +107,8 @@ impl Schedule {
     #[must_use]
     pub fn next_after(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let from = instant.clamp(FIRST, LAST).trunc_subsecs(0).with_timezone(&self.timezone);
-        self.cron.find_next_occurrence(&from, false).ok().map(|at| at.to_utc())
+        let found = self.cron.find_next_occurrence(&from, false).ok().map(|at| at.to_utc());
+        found.or_else(|| self.after_long_jump(from.to_utc(), LOOK))
     }
 
     /// The first moment at or after an instant.
@@ -114,7 +121,38 @@ impl Schedule {
     #[must_use]
     pub fn latest_until(&self, instant: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let until = instant.clamp(FIRST, LAST).trunc_subsecs(0).with_timezone(&self.timezone);
-        self.cron.find_previous_occurrence(&until, true).ok().map(|at| at.to_utc())
+        let found = self.cron.find_previous_occurrence(&until, true).ok().map(|at| at.to_utc());
+        found.or_else(|| self.after_long_jump(until.to_utc(), -LOOK))
+    }
+
+    /// The end of the nearest jump of the local clock that took a time of the expression along and is too long for
+    /// `croner`, such as the day that Samoa left out; looked for from an instant on, or back with a negative step.
+    fn after_long_jump(&self, from: DateTime<Utc>, step: TimeDelta) -> Option<DateTime<Utc>> {
+        let offset = |at: DateTime<Utc>| {
+            let offset = self.timezone.offset_from_utc_datetime(&at.naive_utc());
+            TimeDelta::seconds(offset.fix().local_minus_utc().into())
+        };
+        let mut near = from;
+        for _ in 0..TimeDelta::days(CYCLE_DAYS).num_hours() / LOOK.num_hours() {
+            let far = near + step;
+            let (mut before, mut after) = (near.min(far), near.max(far));
+            near = far;
+            let (earlier, jump) = (offset(before), offset(after) - offset(before));
+            if jump <= LONGEST_KNOWN_JUMP {
+                continue;
+            }
+            while after - before > TimeDelta::seconds(1) {
+                let middle = before + TimeDelta::seconds((after - before).num_seconds() / 2);
+                *(if offset(middle) == earlier { &mut before } else { &mut after }) = middle;
+            }
+            // What the local clock would have shown, as if it were UTC.
+            let left_out = after + earlier;
+            let first = self.cron.find_next_occurrence(&left_out, true);
+            if first.is_ok_and(|first| first < left_out + jump) {
+                return Some(after);
+            }
+        }
+        None
     }
 
     /// The last moment at or before an instant, with its neighbours.

@@ -138,6 +138,30 @@ fn instants_beyond_the_calendar_are_no_trouble() {
     }
 }
 
+#[test]
+fn a_jump_of_hours_or_a_day_is_looked_across() {
+    // Its clock went from 00:00 to 03:00, and Samoa's over a whole day.
+    for (text, timezone, before, end) in [
+        ("@daily", chrono_tz::America::Danmarkshavn, "1995-12-31T12:00:00Z", "1996-01-01T03:00:00Z"),
+        ("30 1 * * *", chrono_tz::America::Danmarkshavn, "1995-12-31T12:00:00Z", "1996-01-01T03:00:00Z"),
+        ("@daily", chrono_tz::Antarctica::Vostok, "1994-10-31T12:00:00Z", "1994-11-01T00:00:00Z"),
+        ("@daily", chrono_tz::Pacific::Apia, "2011-12-29T12:00:00Z", "2011-12-30T10:00:00Z"),
+        ("0 12 30 12 *", chrono_tz::Pacific::Apia, "2011-02-01T00:00:00Z", "2011-12-30T10:00:00Z"),
+    ] {
+        let schedule = schedule(text, timezone);
+        let [before, end] = [before, end].map(|at| at.parse::<DateTime<Utc>>().unwrap());
+        assert_eq!(schedule.next_after(before), Some(end), "{text} {timezone}");
+        assert_eq!(schedule.latest_until(end), Some(end), "{text} {timezone}");
+        assert_eq!(schedule.latest_until(end + TimeDelta::minutes(5)), Some(end), "{text} {timezone}");
+        let next = schedule.next_after(end).unwrap();
+        assert!(next > end && schedule.latest_until(next - TimeDelta::seconds(1)) == Some(end), "{next}");
+    }
+    // What the jump did not take along is where it was.
+    let noon = schedule("0 12 * * *", chrono_tz::America::Danmarkshavn);
+    let at = |text: &str| text.parse::<DateTime<Utc>>().unwrap();
+    assert_eq!(noon.next_after(at("1995-12-31T16:00:00Z")), Some(at("1996-01-01T12:00:00Z")));
+}
+
 fn any_expression() -> impl Strategy<Value = String> {
     let minute =
         prop_oneof![Just("*".to_owned()), Just("*/15".to_owned()), (0..60_u8).prop_map(|m| m.to_string())];
