@@ -7,6 +7,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 
+use super::due::first_loaded;
 use super::{Dates, Recorded, Request, plan};
 use crate::config::job::{Catchup, Job};
 use crate::interval::{Calendar, DataInterval, Unit};
@@ -106,9 +107,17 @@ pub fn next_due(job: &Job, recorded: &[Recorded], now: DateTime<Utc>) -> Option<
             || (r.state == State::Failed && r.attempts > job.retries)
     };
     let settled: HashSet<_> = recorded.iter().filter(is_settled).map(|r| r.interval).collect();
+    // What precedes the first that is loaded is left to backfills, if nobody has begun with it.
+    let first = first_loaded(recorded).filter(|_| job.catchup == Catchup::Gaps);
+    let known: HashSet<_> = recorded.iter().map(|r| r.interval).collect();
+    let is_left = |interval: &DataInterval| {
+        first.is_some_and(|first| interval.start < first) && !known.contains(interval)
+    };
     let (mut interval, _) = upcoming(job, now)?;
     // What was loaded early leaves nothing to do but looking back.
-    while job.lookback.is_empty() && (settled.contains(&interval) || interval.is_empty()) {
+    while job.lookback.is_empty()
+        && (settled.contains(&interval) || interval.is_empty() || is_left(&interval))
+    {
         interval = calendar.next(&interval);
     }
     Bounds::of(job).contains(interval.start).then(|| due_at(job, &interval))

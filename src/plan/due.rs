@@ -98,7 +98,8 @@ pub(super) fn window(job: &Job, recorded: &[Recorded], newest: DataInterval) -> 
     Some(DataInterval { start: from, end: newest.end })
 }
 
-fn first_loaded(recorded: &[Recorded]) -> Option<DateTime<Utc>> {
+/// Where what a job with `catchup = "gaps"` looks at begins.
+pub(super) fn first_loaded(recorded: &[Recorded]) -> Option<DateTime<Utc>> {
     let loaded = recorded.iter().filter(|r| r.state.has_rows() && !r.interval.is_whole());
     loaded.map(|record| record.interval.start).min()
 }

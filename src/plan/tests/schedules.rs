@@ -124,6 +124,16 @@ fn the_next_moment_is_now_while_something_is_to_do() {
 }
 
 #[test]
+fn what_precedes_the_first_that_is_loaded_is_no_next_moment() {
+    let weekly = scheduled("0 3 * * MON", |_| {});
+    let next = |recorded: &[Recorded]| next_due(&weekly, recorded, at("2026-01-12T02:00"));
+    let mut early = loaded(["2026-01-09", "2026-01-10", "2026-01-11"]);
+    assert_eq!(next(&early), Some(at("2026-01-19T03:00")));
+    early.push(day("2026-01-06", State::Interrupted));
+    assert_eq!(next(&early), Some(at("2026-01-12T03:00")), "it is taken up then");
+}
+
+#[test]
 fn tries_are_counted_over_runs_and_what_is_left_is_told() {
     let left = |record: Recorded| planned(&job(), &due(), &[record]).intervals[0].tries_left;
     let failed = |attempts| Recorded { attempts, ..day("2026-01-10", State::Failed) };
