@@ -104,14 +104,11 @@ fn automatic(view: &MaterializedView, record: Option<&ViewRecord>, obstacle: Opt
                 return Choice::new(Way::Concurrent, format!("takes a moment; unique index {index}"));
             }
             match changed_lately(view, record) {
-                Some(percent) if percent > FEW_CHANGES && can_swap => Choice::new(
-                    Way::Swap,
-                    format!("{percent} % of its rows changed when they were last counted"),
-                ),
-                Some(percent) => Choice::new(
-                    Way::Concurrent,
-                    format!("{percent} % of its rows changed when they were last counted"),
-                ),
+                Some(percent) => {
+                    let is_many = percent > FEW_CHANGES && can_swap;
+                    let way = if is_many { Way::Swap } else { Way::Concurrent };
+                    Choice::new(way, format!("{percent} % of its rows changed when they were last counted"))
+                }
                 None => Choice::new(Way::Concurrent, format!("unique index {index}")),
             }
         }
