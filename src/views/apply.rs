@@ -127,7 +127,18 @@ pub struct Applier<'a> {
     pub listener: Listener<'a>,
 }
 
-impl Applier<'_> {
+impl<'a> Applier<'a> {
+    /// One that builds beside.
+    #[must_use]
+    pub fn beside(
+        session: &'a Session,
+        ledger: &'a Ledger,
+        owner: &'a Owner,
+        listener: Listener<'a>,
+    ) -> Self {
+        Self { session, ledger, owner, strategy: Strategy::Beside, listener }
+    }
+
     /// Does everything that the plan has for it to do, what is independent at once. One that fails does
     /// not stop those that do not need it.
     ///

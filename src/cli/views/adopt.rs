@@ -14,7 +14,7 @@ use crate::exit;
 use crate::name::TableName;
 use crate::report::number::counted;
 use crate::views::adopt;
-use crate::views::apply::{self, Applier, Hands, Strategy};
+use crate::views::apply::{self, Applier, Hands};
 use crate::views::diff::Class;
 use crate::views::facts::Facts;
 use crate::views::files::Folder;
@@ -76,16 +76,8 @@ async fn work(context: &Context, project: &Project, args: &AdoptArgs) -> Result<
         .collect();
     plan.units.clear();
     plan.steps.retain(|step| step.class == Class::Accept);
-    let owner = verb::owner();
-    let output = context.output.clone();
-    let listener = move |said| verb::say(&output, &said);
-    let applier = Applier {
-        session: &session,
-        ledger: &ledger,
-        owner: &owner,
-        strategy: Strategy::Beside,
-        listener: &listener,
-    };
+    let (owner, listener) = (verb::owner(), verb::listener(context));
+    let applier = Applier::beside(&session, &ledger, &owner, &listener);
     // Records alone: nothing is built.
     let hands = Hands { spec: &spec, jobs: 1, show_values: false };
     let outcome = Box::pin(applier.apply(&plan, &folder, hands)).await?;

@@ -96,12 +96,9 @@ async fn work(
     let (mut folder, files) = place::folder(project);
     place::refuse_findings(&folder)?;
     let (Place { spec, session, .. }, ledger) = Place::work(project, "pgtide/views apply").await?;
-    let owner = owner();
+    let (owner, listener) = (owner(), listener(context));
     apply::lock(&session, &ledger).await?;
-    let output = context.output.clone();
-    let listener = move |said: Said| say(&output, &said);
-    let applier =
-        Applier { session: &session, ledger: &ledger, owner: &owner, strategy, listener: &listener };
+    let applier = Applier { strategy, ..Applier::beside(&session, &ledger, &owner, &listener) };
     applier.clean().await?;
     let plan = survey::plan(&session, Some(&ledger), &mut folder, asked).await?;
     plan::show(context, &plan, (&session.server().name, &files));
@@ -125,8 +122,14 @@ pub(super) fn owner() -> Owner {
     workshop::owner(&uuid::Uuid::new_v4().to_string())
 }
 
-/// Says what happens, as it happens: to stderr for people, to stdout for programs.
-pub(super) fn say(output: &Output, said: &Said) {
+/// Says what happens, as it happens.
+pub(super) fn listener(context: &Context) -> impl Fn(Said) + Sync + use<> {
+    let output = context.output.clone();
+    move |said| say(&output, &said)
+}
+
+/// To stderr for people, to stdout for programs.
+fn say(output: &Output, said: &Said) {
     if output.format == Format::Json {
         output.print(&format!("{}\n", object(said)));
         return;

@@ -13,7 +13,7 @@ use crate::exit;
 use crate::ledger::{Ledger, ViewEvent};
 use crate::name::TableName;
 use crate::postgres::connect::Session;
-use crate::views::apply::{self, Applier, Strategy};
+use crate::views::apply::{self, Applier};
 use crate::views::diff::{Class, Step};
 use crate::views::removal;
 
@@ -58,16 +58,8 @@ async fn work(context: &Context, project: &Project, args: &DropArgs) -> Result<(
     }
     let steps = removal::steps(&session, &ledger, &args.names, args.with_dependents).await?;
     warn_of_files(context, project, &steps);
-    let owner = verb::owner();
-    let output = context.output.clone();
-    let listener = move |said| verb::say(&output, &said);
-    let applier = Applier {
-        session: &session,
-        ledger: &ledger,
-        owner: &owner,
-        strategy: Strategy::Beside,
-        listener: &listener,
-    };
+    let (owner, listener) = (verb::owner(), verb::listener(context));
+    let applier = Applier::beside(&session, &ledger, &owner, &listener);
     applier.drop_all(&steps).await?;
     for step in &steps {
         context.output.print(&format!("{}  dropped; what it was is in pgtide.view_history\n", step.name));

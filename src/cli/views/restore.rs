@@ -11,7 +11,7 @@ use crate::exit;
 use crate::ledger::DroppedView;
 use crate::name::TableName;
 use crate::report::Format;
-use crate::views::apply::{self, Applier, Strategy};
+use crate::views::apply::{self, Applier};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -87,16 +87,8 @@ async fn work(args: &RestoreArgs, context: &Context, project: &Project) -> Resul
     let (Place { session, .. }, ledger) = Place::work(project, "pgtide/views restore").await?;
     apply::lock(&session, &ledger).await?;
     let chosen = apply::chosen(&session, ledger.dropped_views(&session).await?, &args.names).await?;
-    let owner = verb::owner();
-    let output = context.output.clone();
-    let listener = move |said| verb::say(&output, &said);
-    let applier = Applier {
-        session: &session,
-        ledger: &ledger,
-        owner: &owner,
-        strategy: Strategy::Beside,
-        listener: &listener,
-    };
+    let (owner, listener) = (verb::owner(), verb::listener(context));
+    let applier = Applier::beside(&session, &ledger, &owner, &listener);
     applier.restore(&chosen).await?;
     let (folder, _) = place::folder(project);
     for one in &chosen {
