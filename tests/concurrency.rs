@@ -129,7 +129,7 @@ async fn a_signal_is_heard_while_the_run_waits() {
         let client = project.destination.client().await;
         client.batch_execute(&format!("begin; {lock}")).await.unwrap();
         let running = project.pgtide(RUN).spawn();
-        until_waits(&project, relation).await;
+        project.destination.until_awaited(relation).await;
         running.signal(Signal::SIGTERM);
         let stopped = timeout(STOP, running.finish()).await;
         let output = stopped.unwrap_or_else(|_| panic!("it does not stop while it waits for {what}"));
@@ -147,8 +147,7 @@ async fn a_signal_is_heard_while_the_source_is_waited_for() {
     let client = project.source.client().await;
     client.batch_execute("begin; lock table public.events").await.unwrap();
     let running = project.pgtide(RUN).spawn();
-    let waits = "select count(*) from pg_locks where not granted and relation = 'public.events'::regclass";
-    until("the run waits for the source", || async { project.source.scalar(waits).await != "0" }).await;
+    project.source.until_awaited("public.events").await;
     running.signal(Signal::SIGINT);
     timeout(STOP, running.finish()).await.expect("it stops in time").expect(130);
     client.batch_execute("rollback").await.unwrap();
@@ -183,7 +182,7 @@ async fn a_second_signal_ends_the_run_at_once() {
     let client = project.destination.client().await;
     client.batch_execute("begin; lock table mart.events").await.unwrap();
     let running = project.pgtide(RUN).spawn();
-    until_waits(&project, INTO).await;
+    project.destination.until_awaited(INTO).await;
     running.signal(Signal::SIGTERM);
     running.stderr_contains("SIGTERM: stopping").await;
     running.signal(Signal::SIGTERM);
@@ -203,7 +202,7 @@ async fn an_interval_is_taken_over_from_a_run_that_hangs() {
     let client = project.destination.client().await;
     client.batch_execute("begin; lock table mart.events").await.unwrap();
     let first = project.pgtide("run events --date 2026-01-03").spawn();
-    until_waits(&project, INTO).await;
+    project.destination.until_awaited(INTO).await;
 
     let output = project.pgtide("run events --date 2026-01-03").run().await.expect(75);
     for part in ["already running on", "--take-over"] {
@@ -273,11 +272,4 @@ async fn locks(project: &Project) -> String {
     let sql = "select count(*) from pg_locks where locktype = 'advisory'
                and database = (select oid from pg_database where datname = current_database())";
     project.destination.scalar(sql).await
-}
-
-/// Waits until a session of pgtide waits for a lock on a relation of the destination.
-async fn until_waits(project: &Project, relation: &str) {
-    let sql =
-        format!("select count(*) from pg_locks where not granted and relation = '{relation}'::regclass");
-    until("a run waits for a lock", || async { project.destination.scalar(&sql).await != "0" }).await;
 }

@@ -348,9 +348,7 @@ async fn a_server_that_falls_silent_is_not_waited_for_for_ever() {
         let client = wire.project.destination.client().await;
         client.batch_execute("begin; lock table pgtide.interval").await.unwrap();
         let running = wire.project.pgtide(RUN).spawn();
-        let waits =
-            "select count(*) from pg_locks where not granted and relation = 'pgtide.interval'::regclass";
-        until("the run waits", || async { wire.project.destination.scalar(waits).await != "0" }).await;
+        wire.project.destination.until_awaited("pgtide.interval").await;
         swallow(&wire.proxy);
         client.batch_execute("rollback").await.unwrap();
         let output = running.finish().await.expect(75);

@@ -207,12 +207,7 @@ async fn a_run_that_is_killed_between_build_and_exchange_leaves_what_the_next_on
     let reader = project.destination.client().await;
     reader.batch_execute("begin; select * from mart.a").await.unwrap();
     let running = project.pgtide("views refresh --strategy swap").spawn();
-    let client = project.destination.client().await;
-    until("the exchange waits for the reader", || async {
-        let sql = "select count(*) from pg_locks where not granted and relation = 'mart.a'::regclass";
-        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0
-    })
-    .await;
+    project.destination.until_awaited("mart.a").await;
     running.signal(Signal::SIGKILL);
     running.finish().await.expect(137);
     reader.batch_execute("rollback").await.unwrap();

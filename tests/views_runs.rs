@@ -168,12 +168,7 @@ async fn a_view_that_is_dropped_before_its_turn_fails_alone() {
     let blocker = project.destination.client().await;
     blocker.batch_execute("begin; lock table src.t in access exclusive mode").await.unwrap();
     let running = project.pgtide("views refresh --jobs 1").spawn();
-    let client = project.destination.client().await;
-    until("the first one waits", || async {
-        let sql = "select count(*) from pg_locks where not granted and relation = 'src.t'::regclass";
-        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0
-    })
-    .await;
+    project.destination.until_awaited("src.t").await;
     project.destination.exec("drop materialized view mart.b").await;
     blocker.batch_execute("rollback").await.unwrap();
     let output = running.finish().await.expect(1);

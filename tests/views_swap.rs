@@ -1,7 +1,7 @@
 //! Swaps where something stands on the view: what is moved along, what makes a swap impossible, and what
 //! comes in between.
 
-use crate::support::{Pair, Project, server_major, until};
+use crate::support::{Pair, Project, server_major};
 use crate::views_apply::Views;
 use crate::views_graph::project;
 use crate::views_retries::until_stale;
@@ -130,12 +130,7 @@ async fn meanwhile(hint: &str, sql: &str, code: i32) -> (Project, String) {
     let reader = project.destination.client().await;
     reader.batch_execute("begin; select * from mart.a").await.unwrap();
     let running = project.pgtide("views refresh --strategy swap").spawn();
-    let client = project.destination.client().await;
-    until("the exchange waits for the reader", || async {
-        let sql = "select count(*) from pg_locks where not granted and relation = 'mart.a'::regclass";
-        client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) > 0
-    })
-    .await;
+    project.destination.until_awaited("mart.a").await;
     // In the reader's own transaction: nobody else gets past the exchange that waits.
     reader.batch_execute(&format!("{sql}; commit")).await.unwrap();
     let output = running.finish().await.expect(code);

@@ -174,6 +174,13 @@ impl Database {
         value.unwrap_or_else(|| panic!("no value from {sql}"))
     }
 
+    /// Waits until a session waits for a lock on a relation.
+    pub(crate) async fn until_awaited(&self, relation: &str) {
+        let sql =
+            format!("select count(*) from pg_locks where not granted and relation = '{relation}'::regclass");
+        until(&format!("a session waits for {relation}"), || async { self.scalar(&sql).await != "0" }).await;
+    }
+
     /// All rows as text.
     pub(crate) async fn rows(&self, sql: &str) -> Vec<Vec<Option<String>>> {
         let messages = self.client().await.simple_query(sql).await;
