@@ -12,12 +12,13 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The steps from version 0: step `n` takes the ledger from version `n` to `n + 1`.
-const STEPS: [&str; 5] = [
+const STEPS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("backfill.sql"),
     include_str!("views_refresh.sql"),
     include_str!("views_files.sql"),
     include_str!("overlap.sql"),
+    include_str!("evidence.sql"),
 ];
 
 /// The version of the ledger that this program works with.

@@ -1,0 +1,1 @@
+-- The ledger, a later version: what a load was seen to be in, so that a record counts only while that stands.
