@@ -27,7 +27,7 @@ test: setup lint ## Everything that must pass: lint, then all tests on real serv
 versions: setup postgres ## Tests of views, columns and values on Postgres 13 and 18: VERSIONS="14 17" VERSION_TESTS= for all tests on others
 	@CARGO="$(CARGO)" TEST_THREADS="$(TEST_THREADS)" VERSION_TESTS="$(VERSION_TESTS)" sh scripts/versions.sh $(VERSIONS)
 
-postgres: ## Server programs of other Postgres versions, by npm, into target/postgres (quick when all is there)
+postgres: ## Server programs of other Postgres versions, by apt or npm, into target/postgres (quick when all is there)
 	@sh scripts/postgres.sh $(VERSIONS)
 
 lint: ## Format, clippy and documentation, warnings refused

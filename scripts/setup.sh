@@ -1,6 +1,8 @@
 #!/bin/sh
 # Installs what building and testing need and this machine lacks: a C compiler and the Postgres server
 # programs. Says what to do, and fails, where it may not install. Quick when nothing is missing.
+# With --newest it also brings Debian's Postgres packages to their newest minor version: one may write into the
+# catalog what the one before did not, and tests on an old one pass for nobody who updates.
 set -eu
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -43,9 +45,21 @@ install_by_apt() {
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 }
 
+# Upgrades what is installed already; a cluster of this machine would be restarted by that, so only for CI.
+to_newest_minor() {
+    installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 'postgresql-[0-9]*' 2>/dev/null | sed -n 's/^ii *//p')
+    [ -n "$installed" ] || return 0
+    # shellcheck disable=SC2086 # a list of words
+    as_root apt-get update -q && as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -q -y --no-install-recommends --only-upgrade $installed
+}
+
 if ! has cargo; then
     say 'Rust is missing: install it from https://rustup.rs, then run this again'
     exit 1
+fi
+if [ "${1:-}" = --newest ] && has apt-get && may_install; then
+    to_newest_minor || say 'the newest minor version could not be fetched: tests run on the one that is installed'
 fi
 [ -z "$(missing compiler server)" ] && exit 0
 
