@@ -95,6 +95,8 @@ mod views_check;
 mod views_jobs;
 /// Status of many views: as many statements as for one, and no wait.
 mod views_many;
+/// What a server writes beside the settings of people is none of them.
+mod views_marks;
 /// What was dropped comes back; a plan that was read is what is done.
 mod views_restore;
 /// Five systems that keep views today, each from its own artefacts.

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::files::checksum;
 use super::script::moved;
+use super::settable;
 use super::statement::ObjectKind;
 use crate::error::Result;
 use crate::name::TableName;
@@ -179,7 +180,12 @@ pub async fn read(session: &Session, oids: &[u32]) -> Result<HashMap<u32, Facts>
     if oids.is_empty() {
         return Ok(found);
     }
-    for row in session.query("reading what views are", FACTS, &[&oids]).await? {
+    let sql = FACTS
+        .replace("{view_options}", &settable::of_relation("reloptions"))
+        .replace("{toast_options}", &settable::of_relation("t.reloptions"))
+        .replace("{column_options}", &settable::of_column("attoptions"))
+        .replace("{index_definition}", &settable::index_definition("indexrelid"));
+    for row in session.query("reading what views are", &sql, &[&oids]).await? {
         let oid: u32 = row.get(0);
         let facts = found.entry(oid).or_insert_with(|| Facts::new(oid));
         facts.take(row.get(1), row.get(2), row.get(3));

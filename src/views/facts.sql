@@ -23,17 +23,18 @@ union all select oid, 'owner', null, pg_catalog.pg_get_userbyid(relowner)::text 
 union all select r.oid, 'access method', null, m.amname::text from r join pg_catalog.pg_am m on m.oid = r.relam
 union all select r.oid, 'tablespace', null, t.spcname::text
   from r join pg_catalog.pg_tablespace t on t.oid = r.reltablespace
-union all select oid, 'option', null, o from r, pg_catalog.unnest(reloptions) o
+union all select oid, 'option', null, o from r, pg_catalog.unnest({view_options}) o
 union all select r.oid, 'option', null, 'toast.' || o
-  from r join pg_catalog.pg_class t on t.oid = r.reltoastrelid, pg_catalog.unnest(t.reloptions) o
+  from r join pg_catalog.pg_class t on t.oid = r.reltoastrelid, pg_catalog.unnest({toast_options}) o
 union all select rel, 'column', pg_catalog.to_char(attnum, 'FM0000') || attname,
     pg_catalog.format_type(atttypid, atttypmod)
     || case when attcollation <> typcollation then ' collate ' || attcollation::pg_catalog.regcollation else '' end
   from a
 union all select rel, 'column setting', attname::text, 'set statistics ' || attstattarget
   from a where relkind = 'm' and attstattarget >= 0
-union all select rel, 'column setting', attname::text, 'set (' || pg_catalog.array_to_string(attoptions, ', ') || ')'
-  from a where relkind = 'm' and attoptions is not null
+union all select rel, 'column setting', attname::text, 'set (' || pg_catalog.array_to_string(own, ', ') || ')'
+  from (select rel, relkind, attname, {column_options} as own from a where attoptions is not null) c
+  where relkind = 'm' and own <> '{}'
 union all select rel, 'column setting', attname::text, 'set storage '
     || case attstorage when 'p' then 'plain' when 'e' then 'external' when 'm' then 'main' else 'extended' end
   from a where relkind = 'm' and attstorage <> typstorage
@@ -41,7 +42,7 @@ union all select rel, 'column setting', attname::text, 'set storage '
 union all select rel, 'column setting', name, 'set compression ' || case method when 'l' then 'lz4' else 'pglz' end
   from (select rel, relkind, attname::text as name, pg_catalog.to_jsonb(a) ->> 'attcompression' as method from a) c
   where relkind = 'm' and method <> ''
-union all select rel, 'index', relname::text, pg_catalog.pg_get_indexdef(indexrelid) from i where indisvalid
+union all select rel, 'index', relname::text, {index_definition} from i where indisvalid
 union all select rel, 'invalid index', relname::text, '' from i where not indisvalid
 union all select rel, 'cluster', null, relname::text from i where indisclustered
 union all select i.rel, 'index tablespace', i.relname::text, t.spcname::text

@@ -27,6 +27,7 @@ pub mod refresh;
 pub mod removal;
 pub mod scratch;
 pub mod script;
+mod settable;
 pub mod shown;
 pub mod stale;
 pub mod statement;

@@ -13,6 +13,8 @@ use crate::name::TableName;
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
+use super::settable;
+
 const PROPERTIES: &str = include_str!("properties.sql");
 const BLOCKERS: &str = include_str!("blockers.sql");
 
@@ -177,7 +179,13 @@ impl Properties {
     pub async fn read(session: &Session, oid: u32) -> Result<Self> {
         let doing = "reading what belongs to a view";
         let compression = compression(session.server().version_num);
-        let sql = PROPERTIES.replace("{compression}", compression).replace("{blockers}", BLOCKERS);
+        let sql = PROPERTIES
+            .replace("{view_options}", &settable::of_relation("c.reloptions"))
+            .replace("{toast_options}", &settable::of_relation("t.reloptions"))
+            .replace("{column_options}", &settable::of_column("a.attoptions"))
+            .replace("{index_definition}", &settable::index_definition("i.indexrelid"))
+            .replace("{compression}", compression)
+            .replace("{blockers}", BLOCKERS);
         let row = session.query_opt(doing, &sql, &[&oid]).await?;
         let row = row.ok_or_else(|| Error::new(ErrorKind::Preflight, "the view is gone"))?;
         let object: serde_json::Value = row.get("properties");

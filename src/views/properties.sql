@@ -12,14 +12,14 @@ select pg_catalog.jsonb_build_object(
   'owner', pg_catalog.pg_get_userbyid(c.relowner),
   'access_method', (select a.amname from pg_catalog.pg_am a where a.oid = c.relam),
   'tablespace', (select t.spcname from pg_catalog.pg_tablespace t where t.oid = c.reltablespace),
-  'options', pg_catalog.to_jsonb(coalesce(c.reloptions, '{}')),
+  'options', pg_catalog.to_jsonb({view_options}),
   'toast_options', pg_catalog.to_jsonb(coalesce(
-      (select t.reloptions from pg_catalog.pg_class t where t.oid = c.reltoastrelid), '{}')),
+      (select {toast_options} from pg_catalog.pg_class t where t.oid = c.reltoastrelid), '{}')),
   'columns', coalesce((
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
           'name', a.attname,
           'statistics', case when a.attstattarget >= 0 then a.attstattarget end,
-          'options', pg_catalog.to_jsonb(coalesce(a.attoptions, '{}')),
+          'options', pg_catalog.to_jsonb({column_options}),
           'storage', case when a.attstorage <> t.typstorage then a.attstorage::text end,
           'compression', {compression},
           'comment', pg_catalog.col_description(c.oid, a.attnum)
@@ -30,7 +30,7 @@ select pg_catalog.jsonb_build_object(
       select pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
           'name', ic.relname,
           'sql_name', pg_catalog.quote_ident(ic.relname),
-          'definition', pg_catalog.pg_get_indexdef(i.indexrelid),
+          'definition', {index_definition},
           'is_valid', i.indisvalid,
           'is_clustered', i.indisclustered,
           'tablespace', (select t.spcname from pg_catalog.pg_tablespace t where t.oid = ic.reltablespace),

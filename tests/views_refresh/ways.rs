@@ -95,7 +95,9 @@ select pg_get_userbyid(c.relowner), c.relacl::text, c.reloptions::text, obj_desc
        (select string_agg(pg_get_indexdef(i.indexrelid) || i.indisclustered || coalesce(obj_description(i.indexrelid, 'pg_class'), ''), ';' order by 1)
         from pg_index i where i.indrelid = c.oid),
        (select string_agg(pg_get_statisticsobjdef(s.oid) || coalesce(obj_description(s.oid, 'pg_statistic_ext'), ''), ';') from pg_statistic_ext s where s.stxrelid = c.oid),
-       (select string_agg(attname || coalesce(attstattarget, -1) || coalesce(attoptions::text, '') || coalesce(attacl::text, ''), ';' order by attnum)
+       (select string_agg(attname || coalesce(attstattarget, -1)
+                          || (select coalesce(string_agg(o, ','), '') from unnest(attoptions) o where o not like 'pg\\_%')
+                          || coalesce(attacl::text, ''), ';' order by attnum)
         from pg_attribute a where a.attrelid = c.oid and attnum > 0),
        (select v.oid || coalesce(v.relacl::text, '') || coalesce(v.reloptions::text, '') || pg_get_viewdef(v.oid) || obj_description(v.oid, 'pg_class')
         from pg_class v where v.oid = 'mart.\"Above it\"'::regclass),
