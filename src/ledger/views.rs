@@ -206,6 +206,8 @@ order by table_name, job";
 const RENUMBER: &str = "
 with version as (
     update pgtide.table_version set table_oid = $2 where table_oid = $1
+), object as (
+    update pgtide.view_object set oid = $2 where oid = $1
 )
 update pgtide.view set view_oid = $2 where view_oid = $1";
 
