@@ -98,6 +98,7 @@ fn recorded(job: &Job, now: DateTime<Utc>, number: i64) -> Result<Vec<Recorded>>
         definition_hash: Some(hash.clone()),
         rows: Some(1_000),
         loaded_at: Some(interval.end),
+        began: None,
         is_live: false,
         attempts: 0,
         finished: Some(interval.end),

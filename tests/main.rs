@@ -56,6 +56,8 @@ mod notify;
 mod priority;
 /// A job that has another name than before goes on where it was.
 mod rename;
+
+mod requests;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
 /// Snapshot jobs in the status: their moments, and lateness.

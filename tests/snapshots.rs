@@ -21,7 +21,7 @@ async fn printed(project: &Project, arguments: &str, code: i32) -> String {
 /// The load and its history move so many years back.
 async fn age(project: &Project, years: i32) {
     let sql = format!(
-        "update pgtide.interval set loaded_at = loaded_at - interval '{years} years',
+        "update pgtide.interval set loaded_at = loaded_at - interval '{years} years', load_started_at = load_started_at - interval '{years} years',
              key = (left(key, 4)::integer - {years}) || substr(key, 5);
          update pgtide.attempt set started_at = started_at - interval '{years} years',
              finished_at = finished_at - interval '{years} years'"

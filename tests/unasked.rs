@@ -47,7 +47,8 @@ async fn ledger(pair: &Pair) -> Vec<String> {
 }
 
 /// Lets each interval look as if it had been loaded an hour after its end.
-const IN_TIME: &str = "update pgtide.interval set loaded_at = interval_end + interval '1 hour'";
+const IN_TIME: &str = "update pgtide.interval set loaded_at = interval_end + interval '1 hour',
+                       load_started_at = interval_end + interval '1 hour'";
 
 #[tokio::test]
 async fn a_snapshot_is_taken_once_for_each_moment_and_whenever_it_is_named() {
@@ -79,7 +80,9 @@ async fn a_snapshot_is_taken_once_for_each_moment_and_whenever_it_is_named() {
     let named = versions(destination, "mart.snapshot").await;
     assert_ne!(named, before, "it was named");
 
-    destination.exec("update pgtide.interval set loaded_at = loaded_at - interval '2 years'").await;
+    let older = "update pgtide.interval set loaded_at = loaded_at - interval '2 years',
+                 load_started_at = load_started_at - interval '2 years'";
+    destination.exec(older).await;
     project.pgtide("run").run().await.expect(0);
     assert_ne!(versions(destination, "mart.snapshot").await, named, "a moment has passed");
     project.pgtide("check snapshot").run().await.expect(0);

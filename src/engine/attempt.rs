@@ -19,7 +19,7 @@ use crate::event::{Event, Failure, IntervalId, Loaded, Phase};
 use crate::interval::DataInterval;
 use crate::ledger::{Claim, ClaimOutcome, ClaimRequest, Holder, TableRef};
 use crate::load;
-use crate::plan::{Action, Planned};
+use crate::plan::Planned;
 use crate::postgres::connect::Session;
 
 /// The time between two looks at whether a pause is still of use.
@@ -168,6 +168,7 @@ impl Tries<'_> {
                 return Ok(Outcome::Held(format!("already running ({holder})")));
             }
             Ok(ClaimOutcome::Held(holder)) => return Err(held(&holder)),
+            Ok(ClaimOutcome::InAnotherTable(table)) => return Err(self.in_another(&table)),
             Ok(ClaimOutcome::Overlaps { job, key }) => return Err(self.overlaps(&job, &key)),
             Err(error) => {
                 slot.discard().await;
@@ -217,14 +218,13 @@ impl Tries<'_> {
 
     /// Looks whether another process of the backfill was quicker, which costs less than a claim.
     async fn glance(&self, control: &Session) -> Result<Option<Outcome>> {
-        let Work { backfill, ledger, history, job, .. } = self.work;
+        let Work { backfill, ledger, job, .. } = self.work;
         if backfill.is_none() || self.unknown.is_some() {
             return Ok(None);
         }
         let interval = self.planned.interval;
         let Some(glance) = ledger.glance(control, &job.name, interval).await? else { return Ok(None) };
-        let seen = history.seen(&interval).and_then(|seen| seen.loaded_at);
-        if glance.loaded_at.is_some() && glance.loaded_at != seen {
+        if self.work.will_do(self.planned, (glance.loaded_at, glance.load_started_at)) {
             return Ok(Some(Outcome::LoadedElsewhere));
         }
         let is_theirs = self.leave_failed_after().is_some_and(|seen| glance.failed && glance.attempt > seen);
@@ -260,11 +260,12 @@ impl Tries<'_> {
             definition_hash: request.definition_hash.clone(),
             owner: engine.owner.clone(),
             seen: self.work.history.seen(&self.planned.interval),
-            reload: request.reload || matches!(self.planned.action, Action::Reload),
+            reload: self.work.reloads(self.planned),
             stale: request.stale,
             force: engine.options.force,
             take_over: engine.options.take_over,
             leave_failed_after: self.leave_failed_after(),
+            since: self.work.since(self.planned),
         };
         ledger.claim(control, &claim).await
     }
@@ -298,6 +299,13 @@ impl Tries<'_> {
 
     fn not_gone_yet(&self) -> Error {
         Error::new(ErrorKind::Contention, "the session of the try before still ends on the server")
+    }
+
+    fn in_another(&self, table: &TableRef) -> Error {
+        let (job, key) = (&self.work.job.name, &self.planned.key);
+        let what = format!("another run has just loaded {key} of a job named {job} into {}", table.name);
+        Error::new(ErrorKind::Preflight, what)
+            .with_hint("two projects have a job of this name: give one of the jobs another name")
     }
 
     fn overlaps(&self, job: &str, key: &str) -> Error {

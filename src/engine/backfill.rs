@@ -157,8 +157,7 @@ pub(super) fn narrow(backfill: &Backfill, plan: &mut Plan, history: &History) ->
             .with_hint(format!("pgtide backfill cancel {label}, then make a new one")));
     }
     for planned in plan.intervals.iter_mut().filter(|p| p.action == Action::Reload) {
-        let loaded_at = history.seen(&planned.interval).and_then(|seen| seen.loaded_at);
-        if loaded_at.is_some_and(|at| at >= backfill.created_at) {
+        if history.began(&planned.interval).is_some_and(|began| began >= backfill.created_at) {
             planned.action = Action::Skip;
             planned.reason = format!("reloaded by {}", backfill.label());
         }

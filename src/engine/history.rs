@@ -3,6 +3,8 @@
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
+use chrono::{DateTime, Utc};
+
 use crate::ledger::{Activity, Known, Ledger, Seen};
 use crate::plan::Recorded;
 use crate::postgres::connect::Session;
@@ -14,18 +16,31 @@ pub(super) struct History {
     recorded: Vec<Recorded>,
     /// The number of the latest attempt at each that did not load what stands.
     attempts: Vec<i32>,
+    /// The destination's clock before it was read; none if there was no ledger.
+    asked_at: Option<DateTime<Utc>>,
 }
 
 impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let mut known = ledger.known(session, job).await?;
+        let evidence = ledger.evidence(session, &job.into).await?;
+        let mut known = ledger.known(session, job, &evidence).await?;
         // They come nearly in order, which the stable sort makes use of.
         known.sort_by_key(|known| known.interval);
         let attempts =
             known.iter().map(|known| known.story.as_ref().map_or(0, |story| story.attempt)).collect();
-        Ok(Self { recorded: recorded_of(known), attempts })
+        Ok(Self { recorded: recorded_of(known), attempts, asked_at: Some(evidence.now) })
+    }
+
+    /// The destination's clock at the first look: what begins later is newer than what was asked for.
+    pub(super) fn asked_at(&self) -> Option<DateTime<Utc>> {
+        self.asked_at
+    }
+
+    /// When the load that stood began.
+    pub(super) fn began(&self, interval: &DataInterval) -> Option<DateTime<Utc>> {
+        self.of(interval).and_then(|record| record.began)
     }
 
     /// As the plan takes it.
@@ -71,6 +86,7 @@ fn recorded(known: Known) -> Recorded {
         definition_hash: known.definition_hash,
         rows: known.rows,
         loaded_at: known.loaded_at,
+        began: known.load_started_at,
         is_live: known.activity == Activity::Live,
         attempts: 0,
         finished: known.loaded_at,

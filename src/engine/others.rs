@@ -63,10 +63,13 @@ impl Work {
         record: Option<&IntervalRecord>,
     ) -> Result<Fate> {
         let Some(record) = record else { return Ok(Fate::Free) };
-        let seen = self.history.seen(&planned.interval).and_then(|seen| seen.loaded_at);
         Ok(match record.state {
             _ if record.activity == Activity::Live => Fate::AtWork,
-            State::Loaded | State::Stale if record.loaded_at != seen => Fate::Loaded,
+            State::Loaded | State::Stale
+                if self.will_do(planned, (record.loaded_at, record.load_started_at)) =>
+            {
+                Fate::Loaded
+            }
             State::Skipped => Fate::Skipped,
             _ if record.activity == Activity::Dead || record.error_code.is_none() => Fate::Free,
             _ if record.attempt <= self.history.attempt(&planned.interval) => Fate::Free,

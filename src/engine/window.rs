@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use super::attempt::{self, Failed, Outcome};
@@ -20,11 +20,11 @@ use super::others::Fate;
 use super::pace::Pace;
 use super::slot::Slot;
 use super::{Budget, Engine, Resolved};
-use crate::config::job::Job;
+use crate::config::job::{Job, LoadMode};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Failure, IntervalId, Summary};
 use crate::ledger::{Backfill, Ledger};
-use crate::plan::{Planned, Request};
+use crate::plan::{Action, Planned, Request};
 
 /// The time between two looks at what other processes do.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -52,6 +52,31 @@ impl Work {
         IntervalId { job: self.job.name.clone(), key: planned.key.clone() }
     }
 
+    /// Whether an interval is loaded again whatever stands.
+    pub(super) fn reloads(&self, planned: &Planned) -> bool {
+        self.request.reload || planned.action == Action::Reload
+    }
+
+    /// Since when a load of another run must have begun to be what was asked for: the first look into the
+    /// ledger, or the making of the backfill. None where any load will do; and what `append` adds again is
+    /// there twice.
+    pub(super) fn since(&self, planned: &Planned) -> Option<DateTime<Utc>> {
+        if !self.reloads(planned) || self.job.mode == LoadMode::Append {
+            return None;
+        }
+        let made = self.backfill.as_ref().map(|backfill| backfill.created_at);
+        // The look came after the making if not before; the earlier of the two is right in both cases, and
+        // if the clock was set back in between.
+        self.history.asked_at().into_iter().chain(made).min()
+    }
+
+    /// Whether a load that stands is another's, later than what was seen, and does for what was asked for.
+    pub(super) fn will_do(&self, planned: &Planned, (loaded_at, began): Load) -> bool {
+        let seen = self.history.seen(&planned.interval).and_then(|seen| seen.loaded_at);
+        let is_recent = |since| began.is_some_and(|began| began >= since);
+        loaded_at.is_some() && loaded_at != seen && self.since(planned).is_none_or(is_recent)
+    }
+
     /// The run, as far as limits and halts are concerned.
     pub(super) fn applicant(&self) -> Applicant<'_> {
         Applicant {
@@ -64,6 +89,9 @@ impl Work {
         }
     }
 }
+
+/// When a load was recorded, and when it began.
+type Load = (Option<DateTime<Utc>>, Option<DateTime<Utc>>);
 
 /// An interval's task: the slot comes back, with what came of it.
 type Ended = (Slot, Result<Outcome, Failed>);

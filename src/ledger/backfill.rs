@@ -187,6 +187,8 @@ pub struct Worker {
 pub struct Glance {
     /// When the load that stands was recorded.
     pub loaded_at: Option<DateTime<Utc>>,
+    /// When the attempt of that load began.
+    pub load_started_at: Option<DateTime<Utc>>,
     /// The number of the latest attempt.
     pub attempt: i32,
     /// Whether the latest attempt ended with an error.
@@ -212,7 +214,7 @@ select count(*) filter (where not live and done) as done,
        count(*) filter (where not live and not done and failed) as failed
 from (
     select i.token is not null as live,
-           i.state = 'skipped' or i.state = 'loaded' and (not $5 or i.loaded_at >= $6) as done,
+           i.state = 'skipped' or i.state = 'loaded' and (not $5 or i.load_started_at >= $6) as done,
            i.error_code is not null or i.state = 'failed' as failed
     from pgtide.interval i
     where i.job = $1 and i.interval_start >= $2 and i.interval_end <= $3 and i.key = any ($4)
@@ -403,7 +405,7 @@ impl Ledger {
         interval: DataInterval,
     ) -> Result<Option<Glance>> {
         let sql = self.sql(
-            "select i.loaded_at, i.attempt, i.token is null and i.error_code is not null as failed
+            "select i.loaded_at, i.load_started_at, i.attempt, i.token is null and i.error_code is not null as failed
              from pgtide.interval i
              where i.job = $1 and i.interval_start = $2 and i.interval_end = $3",
         );
@@ -411,6 +413,7 @@ impl Ledger {
         let row = session.query_opt("looking at the interval", &sql, &[&job, &start, &end]).await?;
         Ok(row.map(|row| Glance {
             loaded_at: row.get("loaded_at"),
+            load_started_at: row.get("load_started_at"),
             attempt: row.get("attempt"),
             failed: row.get("failed"),
         }))

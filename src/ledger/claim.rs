@@ -58,6 +58,7 @@ order by o.interval_start, o.job limit 1";
 struct Current {
     state: State,
     loaded_at: Option<DateTime<Utc>>,
+    load_started_at: Option<DateTime<Utc>>,
     rows: Option<i64>,
     table: TableRef,
     /// The number of the latest attempt, if it ended with an error.
@@ -226,7 +227,15 @@ fn claim_of(row: &Row, request: &ClaimRequest, current: Current, left: Leftovers
 fn judge(current: &Current, request: &ClaimRequest) -> Option<ClaimOutcome> {
     let seen_load = request.seen.and_then(|seen| seen.loaded_at);
     if current.loaded_at.is_some() && current.loaded_at != seen_load {
-        return Some(ClaimOutcome::AlreadyLoaded);
+        let is_fresh = |since| current.load_started_at.is_some_and(|started| started >= since);
+        match request.since {
+            // What was asked for is a newer snapshot than that load's.
+            Some(since) if !is_fresh(since) => {}
+            _ if current.table.oid != request.table.oid => {
+                return Some(ClaimOutcome::InAnotherTable(current.table.clone()));
+            }
+            _ => return Some(ClaimOutcome::AlreadyLoaded),
+        }
     }
     if current.failed_attempt.zip(request.leave_failed_after).is_some_and(|(failed, seen)| failed > seen) {
         return Some(ClaimOutcome::FailedElsewhere);
@@ -289,13 +298,14 @@ mod tests {
             force: false,
             take_over: false,
             leave_failed_after: None,
+            since: None,
         }
     }
 
     fn current(state: State, loaded_at: Option<i64>) -> Current {
         let table = TableRef { oid: 1, name: "mart.users".into() };
         let loaded_at = loaded_at.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        Current { state, loaded_at, rows: None, table, failed_attempt: None }
+        Current { state, loaded_at, load_started_at: loaded_at, rows: None, table, failed_attempt: None }
     }
 
     fn seen(state: State, loaded_at: Option<i64>) -> Option<Seen> {
@@ -316,6 +326,29 @@ mod tests {
             judge(&current(State::Skipped, None), &request(seen(State::Failed, None))),
             Some(ClaimOutcome::MarkedSkipped)
         ));
+    }
+
+    #[test]
+    fn a_load_that_began_before_a_reload_was_asked_for_is_not_what_was_asked_for() {
+        let since = DateTime::from_timestamp(10, 0);
+        let reload = ClaimRequest { reload: true, since, ..request(seen(State::Loaded, Some(1))) };
+        let load = |started, loaded| Current {
+            load_started_at: DateTime::from_timestamp(started, 0),
+            ..current(State::Loaded, Some(loaded))
+        };
+        assert!(judge(&load(9, 12), &reload).is_none());
+        assert!(matches!(judge(&load(10, 12), &reload), Some(ClaimOutcome::AlreadyLoaded)));
+        let marked = Current { load_started_at: None, ..load(0, 12) };
+        assert!(judge(&marked, &reload).is_none(), "a mark is no load");
+        let never_seen = ClaimRequest { since, reload: true, ..request(None) };
+        assert!(judge(&load(9, 12), &never_seen).is_none());
+    }
+
+    #[test]
+    fn what_was_loaded_into_another_table_meanwhile_is_not_loaded() {
+        let other = TableRef { oid: 2, name: "mart.people".into() };
+        let elsewhere = Current { table: other, ..current(State::Loaded, Some(1)) };
+        assert!(matches!(judge(&elsewhere, &request(None)), Some(ClaimOutcome::InAnotherTable(_))));
     }
 
     #[test]

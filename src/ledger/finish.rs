@@ -6,6 +6,7 @@
 use futures::join;
 use tokio_postgres::{Row, Statement};
 
+use super::evidence::file_of;
 use super::record::{Param, fence_params};
 use super::{Claim, Ledger, begin};
 use crate::error::{Error, ErrorKind, Result};
@@ -116,7 +117,7 @@ with done as (
         loaded_at = pg_catalog.clock_timestamp(), finished_at = pg_catalog.clock_timestamp(),
         definition_hash = attempt_definition_hash,
         rows = $3, bytes = $4, batches = $5, digest = $6, source_snapshot = $7, source_system = $8,
-        resume_key = $9
+        resume_key = $9, load_started_at = started_at, table_file = {file}
     where id = $1 and token is null
     returning *
 ), folded as (
@@ -178,7 +179,7 @@ impl Ledger {
     /// rolls back.
     pub async fn settle(&self, session: &Session, claim: &Claim, totals: &Totals) -> Result<Settled> {
         let doing = format!("finishing {}", claim.label());
-        let (take, sums, fold) = (self.sql(TAKE_TOKEN), self.sql(SUM_BATCHES), self.sql(FOLD));
+        let (take, sums, fold) = (self.sql(TAKE_TOKEN), self.sql(SUM_BATCHES), self.fold_sql());
         let [prepare, take, sums, fold] = session.keep(&doing, [PREPARE, &take, &sums, &fold]).await?;
         let (fence, mark) = (fence_params(claim), claim.token.to_string());
         let fence = [&fence[..4], &[&FINISH_STEP], &fence[4..]].concat();
@@ -236,6 +237,12 @@ impl Ledger {
                 Err(self.refused(session, &doing, claim, error).await)
             }
         }
+    }
+}
+
+impl Ledger {
+    fn fold_sql(&self) -> String {
+        self.sql(&FOLD.replace("{file}", &file_of("table_oid")))
     }
 }
 

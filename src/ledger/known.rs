@@ -11,7 +11,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::read::judged;
-use super::{Activity, Ledger, interval_of};
+use super::{Activity, Evidence, Ledger, Place, interval_of};
 use crate::config::job::Job;
 use crate::error::Result;
 use crate::interval::DataInterval;
@@ -33,8 +33,12 @@ pub struct Known {
     pub definition_hash: Option<Arc<str>>,
     /// When the load that stands was recorded.
     pub loaded_at: Option<DateTime<Utc>>,
+    /// When the attempt of that load began; none if another tool loaded it.
+    pub load_started_at: Option<DateTime<Utc>>,
     /// Its rows, if pgtide counted them.
     pub rows: Option<i64>,
+    /// Where its rows are.
+    pub place: Place,
     /// What is known beyond the load that stands; of most intervals nothing.
     pub story: Option<Box<Story>>,
 }
@@ -58,16 +62,18 @@ pub struct Story {
 
 /// What is loaded and has nothing more to tell, as COPY sends it: the shortest way for many rows. Of the
 /// others the last column has the id, and [`OTHERS`] the rest: an error is never without a try or a mark.
-/// The hash `{hash}`, which most have, is not sent; one that is not known is empty.
+/// The hash `{hash}`, which most have, is not sent; one that is not known is empty. Nor is a place, but of rows
+/// that are not known to be in the job's table.
 const KNOWN: &str = "
-select i.interval_start, i.interval_end, i.loaded_at, i.rows, nullif(coalesce(i.definition_hash, ''), {hash}),
+select i.interval_start, i.interval_end, i.loaded_at, i.load_started_at, i.rows,
+       nullif(coalesce(i.definition_hash, ''), {hash}), {place},
        case when not (i.state = 'loaded' and i.tries = 0 and i.token is null and i.reason is null) then i.id end
 from pgtide.interval i
 where i.job = {job}";
 
 const OTHERS: &str = "
-select i.id, i.state, i.token, i.interval_start, i.interval_end, i.definition_hash, i.loaded_at, i.rows,
-       i.attempt, i.tries, i.finished_at, i.reason, pg_catalog.split_part(i.error_message, e'\\n', 1) as error
+select i.id, i.state, i.token, i.interval_start, i.interval_end, i.definition_hash, i.loaded_at,
+       i.load_started_at, i.rows, {place} as place, i.attempt, i.tries, i.finished_at, i.reason, pg_catalog.split_part(i.error_message, e'\\n', 1) as error
 from pgtide.interval i
 where i.id = any ($1)";
 
@@ -77,17 +83,17 @@ impl Ledger {
     ///
     /// # Errors
     /// As the server says.
-    pub async fn known(&self, session: &Session, job: &Job) -> Result<Vec<Known>> {
-        let hash: Arc<str> = job.definition_hash().into();
-        let mut known = self.known_of(session, &job.name, &hash).await?;
+    pub async fn known(&self, session: &Session, job: &Job, evidence: &Evidence) -> Result<Vec<Known>> {
+        let usual = Usual { hash: job.definition_hash().into(), place: evidence.place_sql() };
+        let mut known = self.known_of(session, &job.name, &usual).await?;
         let Some(was) = &job.was else { return Ok(known) };
         let own: HashSet<_> = known.iter().map(|known| known.interval).collect();
-        let before = self.known_of(session, was, &hash).await?;
+        let before = self.known_of(session, was, &usual).await?;
         known.extend(before.into_iter().filter(|known| !own.contains(&known.interval)));
         Ok(known)
     }
 
-    async fn known_of(&self, session: &Session, job: &str, usual: &Arc<str>) -> Result<Vec<Known>> {
+    async fn known_of(&self, session: &Session, job: &str, usual: &Usual) -> Result<Vec<Known>> {
         let doing = format!("reading what is loaded of {job}");
         let mut known = self.known_now(session, &doing, (job, usual)).await?;
         if known.iter().all(|k| k.token().is_none()) {
@@ -127,19 +133,21 @@ impl Ledger {
         &self,
         session: &Session,
         doing: &str,
-        (job, usual): (&str, &Arc<str>),
+        (job, usual): (&str, &Usual),
     ) -> Result<Vec<Known>> {
-        let query = self.sql(KNOWN).replace("{hash}", &ident::literal(usual));
+        let query = self.sql(KNOWN).replace("{place}", &usual.place);
+        let query = query.replace("{hash}", &ident::literal(&usual.hash));
         let query = query.replace("{job}", &ident::literal(job));
         let (mut known, mut others) = (Vec::new(), Vec::new());
         let mut other: Option<Arc<str>> = None;
-        copy_out::each_row(session, doing, &query, |[start, end, loaded_at, rows, definition, id]| {
+        copy_out::each_row(session, doing, &query, |fields| {
+            let [start, end, loaded_at, started_at, rows, definition, place, id] = fields;
             if let Some(id) = id {
                 others.push(integer(id));
                 return;
             }
             let hash = match definition {
-                None => Some(usual.clone()),
+                None => Some(usual.hash.clone()),
                 Some(b"") => None,
                 Some(hash) => {
                     // Neighbours share a definition, as a rule.
@@ -156,19 +164,29 @@ impl Ledger {
                 activity: Activity::Idle,
                 definition_hash: hash,
                 loaded_at: loaded_at.map(moment),
+                load_started_at: started_at.map(moment),
                 rows: rows.map(integer),
+                place: Place::of(place.map(integer)),
                 story: None,
             });
         })
         .await?;
         if !others.is_empty() {
-            let rows = session.query(doing, &self.sql(OTHERS), &[&others]).await?;
+            let sql = self.sql(OTHERS).replace("{place}", &usual.place);
+            let rows = session.query(doing, &sql, &[&others]).await?;
             for row in &rows {
                 known.push(Known::from_row(row)?);
             }
         }
         Ok(known)
     }
+}
+
+/// What most intervals of a job have, and so is not sent.
+struct Usual {
+    hash: Arc<str>,
+    /// The expression that is null then.
+    place: String,
 }
 
 impl Known {
@@ -188,7 +206,9 @@ impl Known {
             activity: Activity::Idle,
             definition_hash: row.get::<_, Option<&str>>("definition_hash").map(Arc::from),
             loaded_at: row.get("loaded_at"),
+            load_started_at: row.get("load_started_at"),
             rows: row.get("rows"),
+            place: Place::of(row.get("place")),
             story: Some(Box::new(Story {
                 id: row.get("id"),
                 token: row.get("token"),

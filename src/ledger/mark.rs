@@ -4,6 +4,7 @@ use chrono::{DateTime, Utc};
 use tokio_postgres::types::ToSql;
 
 use super::claim::Part;
+use super::evidence::file_of;
 use super::{Ledger, Owner, TableRef, begin, end, stored};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
@@ -47,14 +48,19 @@ values ($1, $2, $3, $4, 'failed', $5, $6)
 on conflict (job, interval_start, interval_end) do update set key = excluded.key
 returning id";
 
-/// Rows that pgtide counted stay counted only if nothing of a dead attempt came on top of them.
+/// Rows that pgtide counted stay counted only if nothing of a dead attempt came on top of them, and the
+/// table's file is one in which they were.
 const SET_LOADED: &str = "
 with left_over as (
     delete from pgtide.batch where interval_id = $1 returning number, staged
 ), uncounted as (
     select i.loaded_at is null or i.table_oid <> $4
-           or exists (select from left_over where number > 0 and not staged) as yes
-    from pgtide.interval i where i.id = $1
+           or exists (select from left_over where number > 0 and not staged)
+           or i.table_file is distinct from now.file
+              and not exists (select from pgtide.table_seen s
+                              where s.table_oid = $4 and s.file = now.file and s.seen_at >= i.loaded_at) as yes,
+           now.file
+    from pgtide.interval i, (select {file} as file) now where i.id = $1
 )
 update pgtide.interval set
     state = 'loaded', reason = $2, token = null, tries = 0, error_code = null, error_message = null,
@@ -65,7 +71,8 @@ update pgtide.interval set
     source_snapshot = case when not yes then source_snapshot end,
     source_system = case when not yes then source_system end,
     resume_key = case when not yes then resume_key end,
-    table_oid = $4, table_name = $5, scope = $6, timezone = $7
+    load_started_at = case when not yes then load_started_at end,
+    table_oid = $4, table_file = uncounted.file, table_name = $5, scope = $6, timezone = $7
 from uncounted
 where id = $1";
 
@@ -177,7 +184,8 @@ impl Ledger {
             &request.scope,
             &request.timezone,
         ];
-        session.execute(doing, &self.sql(SET_LOADED), &params).await.map(drop)
+        let sql = self.sql(&SET_LOADED.replace("{file}", &file_of("$4")));
+        session.execute(doing, &sql, &params).await.map(drop)
     }
 
     async fn require_loaded(&self, session: &Session, doing: &str, id: i64) -> Result<()> {

@@ -56,6 +56,10 @@ pub struct IntervalRecord {
     pub scope: Option<String>,
     /// When the load that stands was recorded.
     pub loaded_at: Option<DateTime<Utc>>,
+    /// When the attempt of that load began; none if another tool loaded it.
+    pub load_started_at: Option<DateTime<Utc>>,
+    /// The file of the table when it was recorded.
+    pub table_file: Option<i64>,
     /// The hash of the definition it was loaded with.
     pub definition_hash: Option<String>,
     /// Its rows, if pgtide counted them.
@@ -143,7 +147,7 @@ pub struct DayRows {
 
 const INTERVALS: &str = "
 select i.id, i.interval_start, i.interval_end, i.key, i.timezone, i.state, i.reason, i.table_oid, i.table_name,
-       i.scope, i.loaded_at, i.definition_hash, i.rows, i.bytes, i.batches, i.digest, i.token, i.attempt,
+       i.scope, i.loaded_at, i.load_started_at, i.table_file, i.definition_hash, i.rows, i.bytes, i.batches, i.digest, i.token, i.attempt,
        i.tries, i.host, i.pid, i.run_id, i.triggered_by, i.started_at, i.finished_at, i.error_code,
        i.error_message
 from pgtide.interval i
@@ -311,6 +315,8 @@ impl IntervalRecord {
             table: TableRef { oid: columns.take(), name: columns.take() },
             scope: columns.take(),
             loaded_at: columns.take(),
+            load_started_at: columns.take(),
+            table_file: columns.take(),
             definition_hash: columns.take(),
             rows: columns.take(),
             bytes: columns.take(),

@@ -41,6 +41,8 @@ pub struct ClaimRequest {
     /// The latest attempt that was seen of an interval which others load too: if a later one failed, it is
     /// theirs to try again.
     pub leave_failed_after: Option<i32>,
+    /// Since when a load of another run must have begun to be what is asked for; none where any will do.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// What the plan saw of an interval: enough to notice that it was loaded or marked meanwhile.
@@ -61,6 +63,8 @@ pub enum ClaimOutcome {
     Held(Holder),
     /// It is loaded, perhaps since the plan was made.
     AlreadyLoaded,
+    /// It was loaded after the plan was made, but into this other table.
+    InAnotherTable(TableRef),
     /// Somebody marked it skipped after the plan was made.
     MarkedSkipped,
     /// Another run has failed with it after what was seen.

@@ -11,14 +11,14 @@ use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The tables and the columns that this version works with.
-pub(super) const TABLES: [(&str, &str); 10] = [
+pub(super) const TABLES: [(&str, &str); 11] = [
     ("meta", "only_row version changed_at changed_by"),
     (
         "interval",
         "id job interval_start interval_end key timezone state reason table_oid table_name scope loaded_at \
          definition_hash rows bytes batches digest source_snapshot source_system resume_key token attempt \
          tries attempt_definition_hash host pid run_id triggered_by backend_pid started_at finished_at \
-         error_code error_message",
+         error_code error_message load_started_at table_file",
     ),
     (
         "batch",
@@ -45,6 +45,7 @@ pub(super) const TABLES: [(&str, &str); 10] = [
         "id at role host pid run_id action name kind oid file checksum cause sql before outcome error_code \
          error_message elapsed_ms",
     ),
+    ("table_seen", "table_oid file seen_at"),
     ("table_version", "table_oid version changed_at rows"),
     ("view", "view_oid view_name refreshed_at data_as_of sources xmin_token refresh_id failed_at failed_id"),
     (

@@ -1,6 +1,6 @@
 //! Loads earlier intervals again when the schedule has advanced: what `lookback` counts back from.
 //!
-//! An interval is loaded again for a newer one if its load is older than the moment at which the newer
+//! An interval is loaded again for a newer one if its load began before the moment at which the newer
 //! one became due. So it is once for each advance, and a reload that failed is tried by the next run.
 
 use std::collections::{HashMap, HashSet};
@@ -35,7 +35,10 @@ fn reload(context: &Context<'_>, earlier: DataInterval, newer: &DataInterval) ->
     let is_outdated = |record: &&Recorded| {
         record.state == State::Loaded
             && !record.is_live
-            && record.loaded_at.is_some_and(|loaded| loaded < clock::due_at(context.job, newer))
+            && record
+                .began
+                .or(record.loaded_at)
+                .is_some_and(|began| began < clock::due_at(context.job, newer))
     };
     let record = context.ledger.get(&earlier).filter(is_outdated)?;
     context.bounds.contains(earlier.start).then(|| {

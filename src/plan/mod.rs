@@ -101,6 +101,8 @@ pub struct Recorded {
     pub rows: Option<i64>,
     /// When the load that stands was recorded.
     pub loaded_at: Option<DateTime<Utc>>,
+    /// When that load began; its snapshot is later.
+    pub began: Option<DateTime<Utc>>,
     /// Whether a live run works on it, perhaps to load it again.
     pub is_live: bool,
     /// Attempts since it was last loaded or marked.

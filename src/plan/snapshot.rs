@@ -67,7 +67,8 @@ fn scheduled(
 
 fn is_done(request: &Request, record: Option<&Recorded>, tick: &Tick) -> bool {
     let Some(record) = record else { return false };
-    let since_tick = record.loaded_at.is_some_and(|loaded| loaded >= tick.at);
+    // What began before the moment may have read the source before it, too.
+    let since_tick = record.began.or(record.loaded_at).is_some_and(|began| began >= tick.at);
     match record.state {
         State::Skipped => true,
         State::Loaded => since_tick && !(request.stale && verdict::is_other_definition(request, record)),

@@ -92,6 +92,7 @@ fn record(interval: DataInterval, state: State) -> Recorded {
         definition_hash: Some("new".into()),
         rows: state.has_rows().then_some(27_004),
         loaded_at: state.has_rows().then(|| at("2026-01-08T03:00")),
+        began: None,
         is_live: state == State::Running,
         attempts: u32::from(!state.has_rows()),
         finished: (state != State::Running).then(|| at("2026-01-08T03:00")),

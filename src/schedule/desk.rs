@@ -231,7 +231,10 @@ async fn moments<'a>(
     let mut moments = Vec::new();
     for job in jobs {
         let known = match &ledger {
-            Some(ledger) => ledger.known(session, job).await?,
+            Some(ledger) => {
+                let evidence = ledger.evidence(session, &job.into).await?;
+                ledger.known(session, job, &evidence).await?
+            }
             None => Vec::new(),
         };
         match due(job, known, Utc::now()) {

@@ -62,6 +62,7 @@ impl World {
             force: false,
             take_over: false,
             leave_failed_after: None,
+            since: None,
         }
     }
 

@@ -286,6 +286,7 @@ async fn claim(database: &Database, key: &str, (start, end): (i64, i64)) -> Sess
         force: false,
         take_over: false,
         leave_failed_after: None,
+        since: None,
     };
     assert!(matches!(ledger.claim(&session, &request).await.unwrap(), ClaimOutcome::Claimed(_)));
     session

@@ -153,7 +153,10 @@ pub(super) fn is_late(
     record: Option<&IntervalRecord>,
     now: DateTime<Utc>,
 ) -> bool {
-    let found = (record.map(|record| record.state), record.and_then(|record| record.loaded_at));
+    let found = (
+        record.map(|record| record.state),
+        record.and_then(|record| record.load_started_at.or(record.loaded_at)),
+    );
     plan::is_late(job, interval, found, now)
 }
 

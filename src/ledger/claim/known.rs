@@ -9,7 +9,7 @@ use crate::ledger::{ClaimOutcome, ClaimRequest, Ledger, TableRef, end, random_to
 use crate::postgres::connect::Session;
 
 const LOCK_ROW: &str = "
-select state, loaded_at, rows, table_oid, table_name,
+select state, loaded_at, load_started_at, rows, table_oid, table_name,
        case when token is null and error_code is not null then attempt end as failed_attempt
 from pgtide.interval where id = $1 for update";
 
@@ -50,6 +50,8 @@ update pgtide.interval set
     token = $2, attempt = attempt + 1, tries = tries + 1,
     state = case when state in ('loaded', 'stale') and not $3 then state else 'running' end,
     loaded_at = case when $3 then null else loaded_at end,
+    load_started_at = case when $3 then null else load_started_at end,
+    table_file = case when $3 then null else table_file end,
     rows = case when $3 then null else rows end,
     bytes = case when $3 then null else bytes end,
     batches = case when $3 then null else batches end,
@@ -109,6 +111,7 @@ impl Ledger {
         let current = Current {
             state: row.get::<_, &str>("state").parse()?,
             loaded_at: row.get("loaded_at"),
+            load_started_at: row.get("load_started_at"),
             rows: row.get("rows"),
             table: TableRef { oid: row.get("table_oid"), name: row.get("table_name") },
             failed_attempt: row.get("failed_attempt"),

@@ -106,6 +106,7 @@ fn claimed(row: &Row, request: &ClaimRequest) -> ClaimOutcome {
     let current = Current {
         state: State::Running,
         loaded_at: None,
+        load_started_at: None,
         rows: None,
         table: request.table.clone(),
         failed_attempt: None,

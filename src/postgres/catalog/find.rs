@@ -52,10 +52,7 @@ pub async fn find_relation(session: &Session, name: &TableName) -> Result<Relati
 /// Whatever the server says.
 pub async fn relation_if_exists(session: &Session, name: &TableName) -> Result<Option<Relation>> {
     let doing = format!("looking for {name}");
-    let schemas = match &name.schema {
-        Some(schema) => vec![schema.clone()],
-        None => search_schemas(session).await?,
-    };
+    let schemas = schemas_of(session, name).await?;
     let row = session.query_opt(&doing, LOOK_UP, &[&schemas, &name.table, &name.schema.is_some()]).await?;
     match row {
         Some(row) => relation::read(session, row.get(0)).await,
@@ -88,6 +85,17 @@ pub async fn creation_name(session: &Session, name: &TableName) -> Result<TableN
         Error::new(ErrorKind::Preflight, context).with_hint(format!("give one: into = \"public.{name}\""))
     })?;
     Ok(TableName::new(row.get::<_, String>(0), &name.table))
+}
+
+/// The schemas in which a name is looked up, in order: its own, or those of the role's `search_path`.
+///
+/// # Errors
+/// Whatever the server says.
+pub async fn schemas_of(session: &Session, name: &TableName) -> Result<Vec<String>> {
+    match &name.schema {
+        Some(schema) => Ok(vec![schema.clone()]),
+        None => search_schemas(session).await,
+    }
 }
 
 async fn search_schemas(session: &Session) -> Result<Vec<String>> {

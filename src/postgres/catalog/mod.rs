@@ -18,7 +18,7 @@ pub use create::{
     types_there,
 };
 pub use data_type::{DataType, Field, Provider, TypeKind};
-pub use find::{creation_name, find_relation, relation_if_exists, role_search_path};
+pub use find::{creation_name, find_relation, relation_if_exists, role_search_path, schemas_of};
 pub use query::{QueryShape, RelationRef, describe_query, inspect_query, lock_sql};
 pub use relation::{
     ForeignKey, OnDelete, Partition, Persistence, Relation, RelationKind, UniqueIndex, same_table,
