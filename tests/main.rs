@@ -68,6 +68,8 @@ mod status_more;
 mod unasked;
 /// Values of every type arrive bit for bit, under every name, into and from every kind of table.
 mod values;
+/// What counters that stand still do not prove.
+mod views_doubt;
 /// What reads what, through views and functions, and how it is drawn.
 mod views_graph;
 /// Names that need quotes, are long, or are there twice: every way of refreshing, every verb that looks.

@@ -234,7 +234,7 @@ async fn refresh_after(
         let Some(summary) = summaries.iter_mut().find(|summary| summary.job == job.name) else { continue };
         let engine = workshop.engine(&job, events.clone(), Options::default());
         let refreshed = match engine {
-            Ok(engine) => Box::pin(engine.refresh_after(&job)).await,
+            Ok(engine) => Box::pin(engine.refresh_after(&job, summary.loaded > 0)).await,
             // It has been told by the job's own run.
             Err(_) => continue,
         };

@@ -14,6 +14,7 @@ use crate::views::catalog;
 use crate::views::options::{self, ViewRules};
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Refresher, Request, Scope, Settings, Step};
+use crate::views::stale::Trust;
 
 /// The first version in which a session can be told to give away what it has counted.
 const FLUSHES_COUNTERS: i32 = 150_000;
@@ -45,7 +46,7 @@ impl Engine {
             return Ok(());
         }
         let ledger = Ledger::open(slot.control()?, &self.ledger_schema).await?;
-        self.refresh_left(job, &ledger, table_oid, slot.control()?).await
+        self.refresh_left(job, &ledger, (table_oid, summary.loaded > 0), slot.control()?).await
     }
 
     /// Refreshes what an earlier run of the job, whose refresh failed, has left stale.
@@ -54,14 +55,14 @@ impl Engine {
             return Ok(());
         }
         let Some(ledger) = ledger else { return Ok(()) };
-        self.unless_stopped(self.refresh_latest(job, ledger, slot.control()?)).await
+        self.unless_stopped(self.refresh_latest(job, ledger, (slot.control()?, false))).await
     }
 
     /// Refreshes what reads the table of a job and is stale, once all jobs of a command have ended.
     ///
     /// # Errors
     /// Those of the views, as one.
-    pub async fn refresh_after(&self, job: &Job) -> Result<()> {
+    pub async fn refresh_after(&self, job: &Job, has_loaded: bool) -> Result<()> {
         if job.refresh == Refresh::None {
             return Ok(());
         }
@@ -70,7 +71,7 @@ impl Engine {
         let refresh = async {
             let session = slot.control()?;
             match Ledger::open_existing(session, &self.ledger_schema).await? {
-                Some(ledger) => self.refresh_latest(job, &ledger, session).await,
+                Some(ledger) => self.refresh_latest(job, &ledger, (session, has_loaded)).await,
                 None => Ok(()),
             }
         };
@@ -78,12 +79,17 @@ impl Engine {
     }
 
     /// Refreshes what reads the table that the newest load of the job went into.
-    async fn refresh_latest(&self, job: &Job, ledger: &Ledger, session: &Session) -> Result<()> {
+    async fn refresh_latest(
+        &self,
+        job: &Job,
+        ledger: &Ledger,
+        (session, has_loaded): (&Session, bool),
+    ) -> Result<()> {
         if job.refresh == Refresh::None {
             return Ok(());
         }
         match ledger.latest_table(session, &job.name).await? {
-            Some(table_oid) => self.refresh_left(job, ledger, table_oid, session).await,
+            Some(table_oid) => self.refresh_left(job, ledger, (table_oid, has_loaded), session).await,
             None => Ok(()),
         }
     }
@@ -93,7 +99,7 @@ impl Engine {
         &self,
         job: &Job,
         ledger: &Ledger,
-        table_oid: u32,
+        (table_oid, has_loaded): (u32, bool),
         session: &Session,
     ) -> Result<()> {
         let names = match &job.refresh {
@@ -104,7 +110,10 @@ impl Engine {
         let rules = options::resolved(session, &self.view_rules).await?;
         let outlook = Outlook::read(session, Some(ledger), &rules).await?;
         let family = catalog::family(session, table_oid).await?;
-        let request = Request { scope: Scope::Loaded(family, names), force: false, if_older_than: None };
+        // What others write is not this job's to wait for. But what it names is refreshed after a load
+        // unless it is proved fresh.
+        let trust = if has_loaded && names.is_some() { Trust::Proven } else { Trust::Counted };
+        let request = Request { trust, ..Request::of(Scope::Loaded(family, names)) };
         let plan = refresh::plan(&outlook, &rules, &request, outlook.at)?;
         if plan.iter().all(|view| view.step != Step::Refresh) {
             return Ok(());

@@ -46,8 +46,11 @@ pub struct Source {
 /// All that a view reads, as one moment saw it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sources {
-    /// The moment.
+    /// The moment, on the server's clock: what was committed before it is what a refresh after it shows.
     pub at: DateTime<Utc>,
+    /// Since when the server counts: another one means that counters started again.
+    #[serde(default)]
+    pub epoch: String,
     /// Tables and materialized views, by OID.
     pub relations: Vec<Source>,
     /// Views and functions between, each with a token that changes with its definition.
@@ -92,6 +95,15 @@ pub struct ViewRecord {
     pub failed_at: Option<DateTime<Utc>>,
     /// What went wrong then.
     pub error: Option<String>,
+}
+
+impl ViewRecord {
+    /// When the refresh that stands began: it shows what was committed before, on the server's clock.
+    #[must_use]
+    pub fn began_at(&self) -> Option<DateTime<Utc>> {
+        // An older version took the first of the two from a clock of its own.
+        self.sources.as_ref().map(|sources| sources.at).min(self.refreshed_at)
+    }
 }
 
 /// A refresh that ended well, to be recorded in its transaction.
@@ -360,11 +372,11 @@ impl Ledger {
     }
 }
 
-/// Reads the state of relations; without a ledger nothing has a version.
+/// Reads the state of relations; without a ledger nothing has a version. Nothing lies between them yet.
 ///
 /// # Errors
 /// As the server says.
-pub async fn sources(ledger: Option<&Ledger>, session: &Session, oids: &[u32]) -> Result<Vec<Source>> {
+pub async fn sources(ledger: Option<&Ledger>, session: &Session, oids: &[u32]) -> Result<Sources> {
     let sql = match ledger {
         Some(ledger) => ledger.sql(SOURCES),
         None => SOURCES.replace(
@@ -373,19 +385,26 @@ pub async fn sources(ledger: Option<&Ledger>, session: &Session, oids: &[u32]) -
         ),
     };
     let rows = session.query("reading the state of what the views read", &sql, &[&oids]).await?;
-    Ok(rows
-        .iter()
-        .map(|row| Source {
-            oid: row.get("oid"),
-            name: String::new(),
-            version: row.get("version"),
-            files: row.get("files"),
-            counters: row.get("counters"),
-            token: row.get::<_, Option<String>>("token").unwrap_or_default(),
-            changed_at: row.get("changed_at"),
-            is_foreign: row.get("is_foreign"),
-        })
-        .collect())
+    let first = rows.first().expect("there is a row, with a relation or without");
+    Ok(Sources {
+        at: first.get("at"),
+        epoch: first.get::<_, Option<String>>("epoch").unwrap_or_default(),
+        relations: rows.iter().filter_map(source).collect(),
+        between: Vec::new(),
+    })
+}
+
+fn source(row: &tokio_postgres::Row) -> Option<Source> {
+    Some(Source {
+        oid: row.get::<_, Option<u32>>("oid")?,
+        name: String::new(),
+        version: row.get("version"),
+        files: row.get::<_, Option<String>>("files").unwrap_or_default(),
+        counters: row.get("counters"),
+        token: row.get::<_, Option<String>>("token").unwrap_or_default(),
+        changed_at: row.get("changed_at"),
+        is_foreign: row.get("is_foreign"),
+    })
 }
 
 fn view_record(row: &tokio_postgres::Row) -> ViewRecord {

@@ -75,6 +75,8 @@ pub struct Catalog {
     tokens: BTreeMap<Node, String>,
     /// Views, materialized or not, whose own query tells the time.
     clocks: Vec<u32>,
+    /// Views, materialized or not, whose own query reads what nobody counts.
+    uncounted: BTreeMap<u32, String>,
     /// Names of `depends_on` that no relation has, with the view that has them.
     pub unknown_names: Vec<(TableName, TableName)>,
     /// What differs whenever a definition has changed.
@@ -156,6 +158,9 @@ impl Catalog {
         self.tokens.insert(node, row.get("token"));
         if row.get("reads_clock") {
             self.clocks.push(node.oid());
+        }
+        if let Some(what) = row.get("uncounted") {
+            self.uncounted.insert(node.oid(), what);
         }
     }
 
@@ -240,8 +245,8 @@ impl Catalog {
         self.clocks.iter().any(|oid| *oid == view || between.contains(&Node::Relation(*oid)))
     }
 
-    /// Why nobody can see whether a view is fresh: it reads a foreign table, or a function that may read
-    /// anything, and no `depends_on` says what.
+    /// Why nobody can see whether a view is fresh: it reads a foreign table, the system's tables, a sequence,
+    /// or a function that may read anything, and no `depends_on` says what.
     #[must_use]
     pub fn blind_spot(&self, view: u32, rules: &ViewRules) -> Option<String> {
         let foreign = self.graph.sources_of(view).into_iter().map(Node::Relation);
@@ -252,6 +257,10 @@ impl Catalog {
         let name = self.graph.object(Node::Relation(view)).map(|o| o.name.clone())?;
         if rules.of(&name).depends_on.is_some() {
             return None;
+        }
+        let own = std::iter::once(Node::Relation(view)).chain(self.graph.between(view));
+        if let Some(what) = own.filter_map(|node| self.uncounted.get(&node.oid())).next() {
+            return Some(what.clone());
         }
         let mut between = self.graph.between(view).into_iter();
         let opaque = between.find(|n| self.graph.object(*n).is_some_and(|o| o.kind == Kind::Opaque))?;
@@ -268,15 +277,15 @@ impl Catalog {
         session: &Session,
         views: &[u32],
     ) -> Result<BTreeMap<u32, Sources>> {
-        let at = chrono::Utc::now();
         let reads: BTreeMap<u32, _> = views.iter().map(|v| (*v, self.graph.sources_of(*v))).collect();
         let mut oids: Vec<u32> = reads.values().flatten().copied().collect();
         oids.sort_unstable();
         oids.dedup();
-        let states = ledger::sources(ledger, session, &oids).await?;
-        let states: BTreeMap<u32, Source> = states.into_iter().map(|source| (source.oid, source)).collect();
+        let Sources { at, epoch, relations, .. } = ledger::sources(ledger, session, &oids).await?;
+        let states: BTreeMap<u32, Source> = relations.into_iter().map(|s| (s.oid, s)).collect();
         let of = |view: u32, oids: &std::collections::BTreeSet<u32>| Sources {
             at,
+            epoch: epoch.clone(),
             relations: oids
                 .iter()
                 .filter_map(|oid| states.get(oid))

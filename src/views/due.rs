@@ -112,6 +112,7 @@ mod tests {
         };
         Outlook {
             at: at(0),
+            activity: crate::views::activity::Activity::none(at(0)),
             catalog,
             records: BTreeMap::from([(1, record)]),
             sources: BTreeMap::new(),

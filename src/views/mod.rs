@@ -8,6 +8,7 @@
 //! last refresh saw; [`outlook`] is all of that at one moment; [`strategy`] (pure) chooses one of three
 //! ways; [`refresh`] plans and runs; [`swap`] builds beside and exchanges, with all [`properties`] kept.
 
+pub mod activity;
 pub mod adopt;
 pub mod alter;
 pub mod apply;

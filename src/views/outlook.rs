@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use super::activity::{self, Activity};
 use super::catalog::Catalog;
 use super::graph::Node;
 use super::options::{ViewOptions, ViewRules};
-use super::stale::{self, Evidence, Verdict};
+use super::stale::{self, Doubt, Evidence, Freshness, Verdict};
 use crate::error::Result;
 use crate::ledger::{Ledger, Sources, ViewRecord};
 use crate::postgres::connect::Session;
@@ -17,8 +18,10 @@ use crate::postgres::connect::Session;
 /// Everything known about the views of one database at one moment.
 #[derive(Debug, Clone)]
 pub struct Outlook {
-    /// The moment.
+    /// The moment, on the server's clock.
     pub at: DateTime<Utc>,
+    /// Who was at work in the database then.
+    pub activity: Activity,
     /// The graph and the views.
     pub catalog: Catalog,
     /// What the ledger knows, by OID.
@@ -39,7 +42,8 @@ impl Outlook {
     /// # Errors
     /// The server's.
     pub async fn read(session: &Session, ledger: Option<&Ledger>, rules: &ViewRules) -> Result<Self> {
-        let at = Utc::now();
+        // The first look: what others begin from here on was begun after the request.
+        let activity = Activity::read(session).await?;
         let catalog = Catalog::read(session, rules, ledger.map(Ledger::view_lock_class)).await?;
         let records = match ledger {
             Some(ledger) => ledger.view_records(session).await?,
@@ -48,7 +52,8 @@ impl Outlook {
         let oids: Vec<u32> = catalog.views.keys().copied().collect();
         let sources = catalog.sources(ledger, session, &oids).await?;
         let mut outlook = Self {
-            at,
+            at: activity.at(),
+            activity,
             layers: catalog.graph.layers(),
             upstream: catalog.graph.upstream(),
             records: records.into_iter().map(|record| (record.oid, record)).collect(),
@@ -58,6 +63,38 @@ impl Outlook {
         };
         outlook.judge(rules);
         Ok(outlook)
+    }
+
+    /// Makes sure of the views among these that count as fresh: waits until everybody has reported what was
+    /// written before the look, then judges them again.
+    ///
+    /// # Errors
+    /// The server's.
+    pub async fn settle(
+        &mut self,
+        session: &Session,
+        ledger: Option<&Ledger>,
+        (rules, views): (&ViewRules, &[u32]),
+    ) -> Result<()> {
+        let fresh = views.iter().filter(|oid| self.verdicts[oid].freshness == Freshness::Fresh);
+        let is_doubted = |oid: &&u32| self.verdicts[*oid].doubt == Doubt::Uncounted;
+        let seen: Vec<_> = fresh.clone().filter(is_doubted).filter_map(|oid| self.seen_at(*oid)).collect();
+        if seen.is_empty() && !(self.activity.has_collector() && fresh.count() > 0) {
+            return Ok(());
+        }
+        self.activity.settle(session, &seen).await?;
+        if self.activity.has_collector() {
+            tokio::time::sleep(activity::COLLECTOR_LATE).await;
+        }
+        let oids: Vec<u32> = self.catalog.views.keys().copied().collect();
+        self.sources = self.catalog.sources(ledger, session, &oids).await?;
+        self.judge(rules);
+        Ok(())
+    }
+
+    /// The moment up to which a view shows what was committed, whatever it reads.
+    fn seen_at(&self, oid: u32) -> Option<DateTime<Utc>> {
+        self.records.get(&oid)?.sources.as_ref().map(|sources| sources.at)
     }
 
     fn judge(&mut self, rules: &ViewRules) {
@@ -73,6 +110,7 @@ impl Outlook {
     fn own_verdict(&self, oid: u32, rules: &ViewRules) -> Verdict {
         let view = &self.catalog.views[&oid];
         let options = rules.of(&view.name);
+        let uncounted = self.activity.uncounted();
         let blind_spot = self.catalog.blind_spot(oid, rules);
         let evidence = Evidence {
             is_populated: view.is_populated,
@@ -84,6 +122,7 @@ impl Outlook {
             sources: &self.sources[&oid],
             own_tokens: &own_tokens(&self.records),
             options: &options,
+            uncounted: uncounted.as_ref(),
         };
         stale::judge(&evidence, self.at)
     }

@@ -1,8 +1,8 @@
 //! Stale or fresh, and why: pure, from what a refresh saw and what is there now.
 //!
 //! Evidence in order of trust: versions that loads and refreshes raise in their own transactions; files
-//! and counters of the server, for what others write; age, where nothing can be seen. The server tells
-//! its counters up to ten seconds late: those of a load just before a refresh are waited for.
+//! and counters of the server, for what others write; age, where nothing can be seen. Counters that have
+//! not moved are no proof while a session may hold some back (`activity`): that is a [`Doubt`].
 
 use std::time::Duration;
 
@@ -11,10 +11,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::config::quantity::show_duration;
 use crate::ledger::{Source, Sources, ViewRecord};
 
+use super::activity::Uncounted;
 use super::options::ViewOptions;
-
-/// How late a server may tell what it has counted.
-const COUNTERS_LATE: TimeDelta = TimeDelta::seconds(15);
 
 /// How a view stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -57,6 +55,28 @@ impl Freshness {
     }
 }
 
+/// What keeps a view that counts as fresh from being proved so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Doubt {
+    /// Nothing.
+    None,
+    /// It is fresh by what was said of it, `max_age`, or was refreshed by others.
+    Accepted,
+    /// Rows may have been written that are not counted yet.
+    Uncounted,
+}
+
+/// What a view has to be to be left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Fresh by what is counted.
+    Counted,
+    /// ... and nobody can have written what is not counted.
+    Settled,
+    /// Proved fresh: it was asked for by its name.
+    Proven,
+}
+
 /// How a view stands, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
@@ -64,11 +84,31 @@ pub struct Verdict {
     pub freshness: Freshness,
     /// Why; empty for a fresh one that there is nothing to say about.
     pub reason: String,
+    /// How sure that is, of a fresh one.
+    pub doubt: Doubt,
 }
 
 impl Verdict {
     fn new(freshness: Freshness, reason: impl Into<String>) -> Self {
-        Self { freshness, reason: reason.into() }
+        Self { freshness, reason: reason.into(), doubt: Doubt::None }
+    }
+
+    fn doubted(self, doubt: Doubt) -> Self {
+        Self { doubt, ..self }
+    }
+
+    /// Why a view is to be refreshed, if it is.
+    #[must_use]
+    pub fn wants_refresh(&self, trust: Trust) -> Option<String> {
+        let is_left = match trust {
+            Trust::Counted => true,
+            Trust::Settled => self.doubt < Doubt::Uncounted,
+            Trust::Proven => self.doubt == Doubt::None,
+        };
+        match self.freshness.wants_refresh() {
+            true => Some(format!("{}: {}", self.freshness.word(), self.reason)),
+            false => (!is_left).then(|| format!("not proved fresh: {}", self.reason)),
+        }
     }
 }
 
@@ -93,6 +133,8 @@ pub struct Evidence<'a> {
     pub own_tokens: &'a [(u32, String)],
     /// What is asked of it.
     pub options: &'a ViewOptions,
+    /// What others may have written without its being counted.
+    pub uncounted: Option<&'a Uncounted>,
 }
 
 /// Judges a view at a moment, by itself: what a stale one below means is added by [`below`].
@@ -114,10 +156,25 @@ pub fn judge(evidence: &Evidence<'_>, now: DateTime<Utc>) -> Verdict {
     let (Some(refreshed_at), Some(seen)) = (record.refreshed_at, &record.sources) else {
         return Verdict::new(Freshness::Unknown, "never refreshed by pgtide");
     };
-    if let Some(change) = first_change(seen, evidence, now) {
+    if let Some(change) = first_change(seen, evidence) {
         return Verdict::new(Freshness::Stale, change);
     }
-    by_age(evidence, now - refreshed_at)
+    let verdict = by_age(evidence, now - refreshed_at);
+    let others = seen.relations.iter().any(|source| is_counted(source, evidence));
+    match evidence.uncounted.filter(|uncounted| others && seen.at < uncounted.since) {
+        Some(uncounted) if verdict.freshness == Freshness::Fresh => {
+            Verdict::new(Freshness::Fresh, &uncounted.why).doubted(Doubt::Uncounted)
+        }
+        _ => verdict,
+    }
+}
+
+/// Whether only counters tell what others write to a source: a materialized view that stands as pgtide has
+/// refreshed it is known without.
+fn is_counted(source: &Source, evidence: &Evidence<'_>) -> bool {
+    let is = evidence.sources.relations.iter().find(|is| is.oid == source.oid);
+    let own = evidence.own_tokens.iter().find(|(oid, _)| *oid == source.oid);
+    is.zip(own).is_none_or(|(is, (_, own))| is.token != *own)
 }
 
 /// A view that nothing below has changed may still be too old, where that is no proof.
@@ -125,13 +182,18 @@ fn by_age(evidence: &Evidence<'_>, age: TimeDelta) -> Verdict {
     let (freshness, why) = match (evidence.blind_spot, evidence.reads_clock) {
         (Some(spot), _) => (Freshness::Unknown, format!("reads {spot}")),
         (None, true) => (Freshness::TimeDependent, "its query tells the time".to_owned()),
-        (None, false) => return Verdict::new(Freshness::Fresh, outside(evidence)),
+        (None, false) => {
+            let outside = outside(evidence);
+            let doubt = if outside.is_empty() { Doubt::None } else { Doubt::Accepted };
+            return Verdict::new(Freshness::Fresh, outside).doubted(doubt);
+        }
     };
     let age = age.to_std().unwrap_or(Duration::ZERO);
     match evidence.options.max_age {
         None => Verdict::new(freshness, format!("{why}; no max_age is set")),
         Some(max) if age <= max => {
-            Verdict::new(Freshness::Fresh, format!("{why}; max_age {}", show_duration(max)))
+            let reason = format!("{why}; max_age {}", show_duration(max));
+            Verdict::new(Freshness::Fresh, reason).doubted(Doubt::Accepted)
         }
         Some(max) => Verdict::new(freshness, format!("{why}; older than max_age {}", show_duration(max))),
     }
@@ -146,7 +208,7 @@ fn outside(evidence: &Evidence<'_>) -> String {
     }
 }
 
-fn first_change(seen: &Sources, evidence: &Evidence<'_>, now: DateTime<Utc>) -> Option<String> {
+fn first_change(seen: &Sources, evidence: &Evidence<'_>) -> Option<String> {
     let is = &evidence.sources;
     let more = is.relations.iter().find(|s| !seen.relations.iter().any(|old| old.oid == s.oid));
     if let Some(source) = more {
@@ -159,19 +221,23 @@ fn first_change(seen: &Sources, evidence: &Evidence<'_>, now: DateTime<Utc>) -> 
     if seen.between != is.between {
         return Some("a view or function that it reads through was replaced".to_owned());
     }
-    seen.relations.iter().zip(&is.relations).find_map(|(old, new)| {
+    let changed = seen.relations.iter().zip(&is.relations).find_map(|(old, new)| {
         let own = evidence.own_tokens.iter().find(|(oid, _)| *oid == new.oid);
-        change(old, new, seen.at, (now, own.map(|(_, token)| token.as_str())))
+        change(old, new, own.map(|(_, token)| token.as_str()))
+    });
+    let is_counted_anew = seen.epoch != is.epoch;
+    let counted = || seen.relations.iter().find(|source| is_counted(source, evidence));
+    changed.or_else(|| {
+        let source = counted().filter(|_| is_counted_anew)?;
+        Some(match seen.epoch.is_empty() {
+            true => "refreshed by an older version of pgtide, which remembered less".to_owned(),
+            false => format!("{}: the server's counters started again", source.name),
+        })
     })
 }
 
 /// What has changed in a source, if anything has.
-fn change(
-    old: &Source,
-    new: &Source,
-    seen_at: DateTime<Utc>,
-    (now, own): (DateTime<Utc>, Option<&str>),
-) -> Option<String> {
+fn change(old: &Source, new: &Source, own: Option<&str>) -> Option<String> {
     let name = &new.name;
     if old.version != new.version {
         let times = new.version.unwrap_or(0) - old.version.unwrap_or(0);
@@ -190,10 +256,6 @@ fn change(
     }
     // What pgtide's own refresh counted is known by its version.
     if old.counters == new.counters || own.is_some_and(|own| own == new.token) {
-        return None;
-    }
-    let late = |changed: DateTime<Utc>| seen_at < changed + COUNTERS_LATE && now < changed + COUNTERS_LATE;
-    if new.changed_at.is_some_and(late) {
         return None;
     }
     Some(format!("{name}: rows were written"))
@@ -232,7 +294,8 @@ mod tests {
     }
 
     fn sources(source: Source) -> Sources {
-        Sources { at: at(0), relations: vec![source], between: vec![(5, "1".to_owned())] }
+        let between = vec![(5, "1".to_owned())];
+        Sources { at: at(0), epoch: "1".to_owned(), relations: vec![source], between }
     }
 
     fn record(sources: Sources) -> ViewRecord {
@@ -271,10 +334,71 @@ mod tests {
             sources: &sources,
             own_tokens: &[],
             options: &options,
+            uncounted: None,
         };
         change(&mut evidence);
         let verdict = judge(&evidence, at(later));
         (verdict.freshness, verdict.reason)
+    }
+
+    /// The same, with how sure it is and whether that is enough.
+    fn doubt(change: impl FnOnce(&mut Evidence<'_>)) -> (Doubt, [bool; 3]) {
+        let (record, sources, options) =
+            (record(sources(source(None, 5))), sources(source(None, 5)), ViewOptions::default());
+        let mut evidence = Evidence {
+            is_populated: true,
+            token: "100",
+            is_locked: false,
+            reads_clock: false,
+            blind_spot: None,
+            record: Some(&record),
+            sources: &sources,
+            own_tokens: &[],
+            options: &options,
+            uncounted: None,
+        };
+        change(&mut evidence);
+        let verdict = judge(&evidence, at(9));
+        let all = [Trust::Counted, Trust::Settled, Trust::Proven];
+        (verdict.doubt, all.map(|trust| verdict.wants_refresh(trust).is_some()))
+    }
+
+    fn uncounted(since: i64) -> &'static Uncounted {
+        Box::leak(Box::new(Uncounted { since: at(since), why: "session 7".to_owned() }))
+    }
+
+    #[test]
+    fn who_was_at_work_since_is_a_doubt_and_who_was_before_is_none() {
+        assert_eq!(doubt(|_| ()), (Doubt::None, [false; 3]));
+        assert_eq!(doubt(|e| e.uncounted = Some(uncounted(-1))), (Doubt::None, [false; 3]));
+        let since = doubt(|e| e.uncounted = Some(uncounted(1)));
+        assert_eq!(since, (Doubt::Uncounted, [false, true, true]));
+        // A materialized view below that stands as pgtide left it has no need of counters.
+        let tokens: &'static [(u32, String)] = vec![(1, "9".to_owned())].leak();
+        let own = doubt(|e| (e.uncounted, e.own_tokens) = (Some(uncounted(1)), tokens));
+        assert_eq!(own, (Doubt::None, [false; 3]));
+    }
+
+    #[test]
+    fn a_named_view_is_left_only_if_it_is_proved_fresh() {
+        assert_eq!(doubt(|e| e.token = "101"), (Doubt::Accepted, [false, false, true]));
+        let options = ViewOptions { max_age: Some(Duration::from_secs(3_600)), ..ViewOptions::default() };
+        let options: &'static ViewOptions = Box::leak(Box::new(options));
+        let aged = doubt(|e| (e.reads_clock, e.options) = (true, options));
+        assert_eq!(aged, (Doubt::Accepted, [false, false, true]));
+    }
+
+    #[test]
+    fn counters_that_started_again_prove_nothing() {
+        let other = |epoch: &str| {
+            let mut sources = sources(source(None, 5));
+            sources.epoch = epoch.to_owned();
+            let sources: &'static Sources = Box::leak(Box::new(sources));
+            verdict(source(None, 5), source(None, 5), 9, |e| e.sources = sources)
+        };
+        assert_eq!(other("1").0, Freshness::Fresh);
+        let again = other("2");
+        assert_eq!(again, (Freshness::Stale, "src.orders: the server's counters started again".to_owned()));
     }
 
     #[test]
@@ -287,10 +411,11 @@ mod tests {
     }
 
     #[test]
-    fn counters_of_a_load_just_before_are_waited_for_and_others_are_believed() {
-        assert_eq!(verdict(source(Some(3), 5), source(Some(3), 9), 5, |_| ()).0, Freshness::Fresh);
-        assert_eq!(verdict(source(Some(3), 5), source(Some(3), 9), 60, |_| ()).0, Freshness::Stale);
-        assert_eq!(verdict(source(None, 5), source(None, 9), 5, |_| ()).0, Freshness::Stale);
+    fn counters_that_moved_just_after_a_load_are_believed_too() {
+        for later in [5, 60] {
+            assert_eq!(verdict(source(Some(3), 5), source(Some(3), 9), later, |_| ()).0, Freshness::Stale);
+            assert_eq!(verdict(source(None, 5), source(None, 9), later, |_| ()).0, Freshness::Stale);
+        }
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::Utc;
-
 use super::place::Place;
 use crate::cli::workshop;
 use crate::cli::{Context, loading, stoppable};
@@ -14,6 +12,7 @@ use crate::interval::Schedule;
 use crate::views::due::due;
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Refresher, Request, Scope, Settings, Step};
+use crate::views::stale::Trust;
 
 const APPLICATION: &str = "pgtide/refresh";
 
@@ -37,12 +36,14 @@ pub(in crate::cli) async fn refresh_due(
     let zone = project.timezone();
     let fired = |text: &str, now| Schedule::parse(text, zone).ok()?.latest_until(now);
     let looked = stoppable(context, Outlook::read(&place.session, Some(&ledger), rules));
-    let outlook = Box::pin(looked).await?;
-    let due = due(&outlook, rules, &fired, Utc::now());
+    let mut outlook = Box::pin(looked).await?;
+    let due = due(&outlook, rules, &fired, outlook.at);
     let names = due.iter().filter_map(|due| outlook.catalog.views.get(&due.oid)).map(|v| v.name.clone());
     let scope = Scope::Named { names: names.collect(), upstream: false, downstream: false };
-    let request = Request { scope, force: false, if_older_than: None };
-    let plan = refresh::plan(&outlook, rules, &request, Utc::now())?;
+    let request = Request { trust: Trust::Settled, ..Request::of(scope) };
+    let settled = refresh::settle(&place.session, Some(&ledger), &mut outlook, (rules, &request));
+    Box::pin(stoppable(context, settled)).await?;
+    let plan = refresh::plan(&outlook, rules, &request, outlook.at)?;
     if due.is_empty() || plan.iter().all(|view| view.step != Step::Refresh) {
         return Ok(None);
     }

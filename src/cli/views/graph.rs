@@ -53,7 +53,7 @@ pub(super) async fn run(args: GraphArgs, context: &Context) -> anyhow::Result<u8
             [] => Scope::All,
             names => Scope::Named { names: names.to_vec(), upstream: true, downstream: true },
         };
-        let request = Request { scope, force: false, if_older_than: None };
+        let request = Request::of(scope);
         let members = refresh::plan(&outlook, rules, &request, outlook.at)?;
         Result::Ok((members.into_iter().map(|m| m.oid).collect::<Vec<u32>>(), outlook))
     };

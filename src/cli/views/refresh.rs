@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use chrono::{NaiveDate, Utc};
+use chrono::NaiveDate;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, ValueEnum};
 
@@ -24,6 +24,7 @@ use crate::views::catalog;
 use crate::views::options::ViewRules;
 use crate::views::outlook::Outlook;
 use crate::views::refresh::{self, Planned, Refresher, Request, Scope, Settings, Step};
+use crate::views::stale::Trust;
 
 const APPLICATION: &str = "pgtide/refresh";
 
@@ -41,7 +42,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RefreshArgs {
-    /// Views by name; all of the database without
+    /// Views by name, left alone only if they are proved fresh; all of the database without
     #[arg(value_name = "NAME")]
     names: Vec<TableName>,
     /// All views of the database: as without names
@@ -71,7 +72,7 @@ pub(super) struct RefreshArgs {
     /// All views show one snapshot
     #[arg(long)]
     consistent: bool,
-    /// Only those whose last refresh is older: 10m, 26h
+    /// Only those whose last refresh began longer ago: 10m, 26h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     if_older_than: Option<Duration>,
     /// Exit 75 while a table that they read lacks this day
@@ -200,6 +201,7 @@ fn refresher(
             jobs: args.jobs.min(cap).max(1),
             strategy: args.strategy.map(Into::into),
             force: args.force,
+            if_older_than: args.if_older_than,
             consistent: args.consistent,
             fail_fast: args.fail_fast,
             max_runtime: args.max_runtime,
@@ -214,7 +216,7 @@ async fn look(args: &RefreshArgs, rules: &ViewRules, place: &Place) -> Result<(O
         let context = "a concurrent refresh cannot show the one snapshot of --consistent";
         return Err(Error::new(ErrorKind::Usage, context).with_hint("--strategy plain or swap"));
     }
-    let outlook = Outlook::read(&place.session, place.ledger.as_ref(), rules).await?;
+    let mut outlook = Outlook::read(&place.session, place.ledger.as_ref(), rules).await?;
     let scope = match (&args.names[..], &args.after_load[..]) {
         ([], []) => Scope::All,
         ([], tables) => Scope::Loaded(loaded(place, tables).await?, None),
@@ -222,8 +224,11 @@ async fn look(args: &RefreshArgs, rules: &ViewRules, place: &Place) -> Result<(O
             Scope::Named { names: names.to_vec(), upstream: args.upstream, downstream: args.downstream }
         }
     };
-    let request = Request { scope, force: args.force, if_older_than: args.if_older_than };
-    let plan = refresh::plan(&outlook, rules, &request, Utc::now())?;
+    let trust = if args.names.is_empty() { Trust::Settled } else { Trust::Proven };
+    let request = Request { scope, force: args.force, if_older_than: args.if_older_than, trust };
+    let ledger = place.ledger.as_ref();
+    refresh::settle(&place.session, ledger, &mut outlook, (rules, &request)).await?;
+    let plan = refresh::plan(&outlook, rules, &request, outlook.at)?;
     Ok((outlook, plan))
 }
 

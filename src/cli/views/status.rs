@@ -1,6 +1,5 @@
 //! `pgtide views status`: what is fresh or stale, and why. Reads and never writes.
 
-use chrono::Utc;
 use clap::Args;
 
 use super::place::Place;
@@ -50,7 +49,7 @@ async fn show(args: &StatusArgs, context: &Context, project: &Project) -> Result
         [] => Scope::All,
         names => Scope::Named { names: names.to_vec(), upstream: true, downstream: false },
     };
-    let request = Request { scope, force: false, if_older_than: None };
+    let request = Request::of(scope);
     let members = refresh::plan(&outlook, rules, &request, outlook.at)?;
     let output = &context.output;
     let oids: Vec<u32> = members.iter().map(|member| member.oid).collect();
@@ -78,7 +77,7 @@ async fn show(args: &StatusArgs, context: &Context, project: &Project) -> Result
 fn wants_attention(outlook: &Outlook, rules: &ViewRules, oid: u32) -> bool {
     let max_age = outlook.options(oid, rules).max_age;
     let refreshed_at = outlook.records.get(&oid).and_then(|record| record.refreshed_at);
-    let age = refreshed_at.and_then(|at| (Utc::now() - at).to_std().ok());
+    let age = refreshed_at.and_then(|at| (outlook.at - at).to_std().ok());
     match outlook.verdicts[&oid].freshness {
         Freshness::Failed | Freshness::Unpopulated => true,
         Freshness::Fresh | Freshness::Refreshing => false,

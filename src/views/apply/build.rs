@@ -94,8 +94,7 @@ impl Applier<'_> {
             || step.live.as_ref().is_some_and(|live| live.is_populated && live.kind == ObjectKind::Matview);
         let mut filled = None;
         if object.kind == ObjectKind::Matview && is_filled {
-            let started_at = Utc::now();
-            filled = self.sources(now.oid).await?.map(|sources| (sources, started_at));
+            filled = self.sources(now.oid).await?.map(|sources| (sources.clone(), sources.at));
             self.fill(&doing, &now.name, &file.options, path).await?;
         }
         (self.listener)(Said::Built { name: step.name.clone(), elapsed: started.elapsed() });

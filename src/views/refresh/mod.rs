@@ -36,6 +36,8 @@ pub struct Settings {
     pub strategy: Option<RefreshMode>,
     /// Whether fresh views are refreshed too.
     pub force: bool,
+    /// A refresh of another run is as good as one of this run if it began less than this ago.
+    pub if_older_than: Option<Duration>,
     /// Whether all views show one snapshot.
     pub consistent: bool,
     /// Whether the first failure stops the run.
@@ -54,6 +56,7 @@ impl Default for Settings {
             jobs: 2,
             strategy: None,
             force: false,
+            if_older_than: None,
             consistent: false,
             fail_fast: false,
             max_runtime: None,
@@ -82,6 +85,21 @@ pub struct Refresher {
     pub settings: Settings,
 }
 
+/// Makes sure of the views that a request would leave alone as fresh: waits until everybody has reported
+/// what was written before the look, at most a quarter of a minute.
+///
+/// # Errors
+/// As [`plan()`]; the server's.
+pub async fn settle(
+    session: &Session,
+    ledger: Option<&Ledger>,
+    outlook: &mut Outlook,
+    (rules, request): (&ViewRules, &Request),
+) -> Result<()> {
+    let views = plan::to_settle(outlook, rules, request)?;
+    outlook.settle(session, ledger, (rules, &views)).await
+}
+
 /// The way in which each of these views would be refreshed, and why, or why the way that was asked for is
 /// not possible; one statement whatever their number.
 ///
@@ -108,8 +126,6 @@ pub async fn previews(
 struct Run<'a> {
     refresher: &'a Refresher,
     outlook: &'a Outlook,
-    /// On the server's clock as far as this process knows it: what is refreshed later was refreshed for us.
-    started_at: DateTime<Utc>,
     started: Instant,
     /// The one snapshot, if all views show it.
     snapshot: Option<Snapshot>,
@@ -137,7 +153,7 @@ impl Refresher {
             true => Some(self.keep_snapshot(outlook).await?),
             false => None,
         };
-        let run = Run { refresher: self, outlook, started_at: outlook.at, started, snapshot };
+        let run = Run { refresher: self, outlook, started, snapshot };
         let mut summary = queue::Queue::new(&run, plan).run().await;
         summary.elapsed = started.elapsed();
         summary.interrupted = self.shutdown.is_requested();
@@ -175,8 +191,9 @@ impl Refresher {
         let keeper = self.open("snapshot").await?;
         keeper.batch(doing, "set idle_in_transaction_session_timeout = 0").await?;
         let views: Vec<u32> = outlook.catalog.views.keys().copied().collect();
-        let at = Utc::now();
         let sources = outlook.catalog.sources(Some(&self.ledger), &keeper, &views).await?;
+        // Without a view there is nothing that the moment would be recorded of.
+        let at = sources.values().next().map_or(outlook.at, |sources| sources.at);
         let sources = sources.into_values().flat_map(|sources| sources.relations);
         let sources = sources.map(|source| (source.oid, source)).collect();
         keeper.batch(doing, "begin isolation level repeatable read read only").await?;

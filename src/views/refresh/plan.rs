@@ -8,10 +8,12 @@ use chrono::{DateTime, Utc};
 use crate::config::nearest::did_you_mean;
 use crate::config::quantity::show_duration;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::ViewRecord;
 use crate::name::TableName;
 use crate::views::graph::{Graph, Kind, Node};
 use crate::views::options::{RefreshMode, ViewRules};
 use crate::views::outlook::Outlook;
+use crate::views::stale::{Doubt, Freshness, Trust};
 
 /// Which views.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +41,19 @@ pub struct Request {
     pub scope: Scope,
     /// Whether fresh ones are refreshed too.
     pub force: bool,
-    /// Only those whose last refresh is older.
+    /// Only those that show rows of longer ago.
     pub if_older_than: Option<Duration>,
+    /// What a view has to be to be left alone. Proven is meant of those that are named: of what they read,
+    /// and of what reads them, it is enough if nobody can have written what is not counted.
+    pub trust: Trust,
+}
+
+impl Request {
+    /// What is stale of these, by what is counted.
+    #[must_use]
+    pub fn of(scope: Scope) -> Self {
+        Self { scope, force: false, if_older_than: None, trust: Trust::Counted }
+    }
 }
 
 /// What becomes of a view.
@@ -67,6 +80,8 @@ pub struct Planned {
     pub step: Step,
     /// Why.
     pub reason: String,
+    /// What it has to be to be left alone.
+    pub trust: Trust,
     /// The views of the plan that it reads.
     pub after: BTreeSet<u32>,
     /// How long it may take, by its history.
@@ -84,13 +99,18 @@ pub fn plan(
     now: DateTime<Utc>,
 ) -> Result<Vec<Planned>> {
     let scope = members(outlook, &request.scope)?;
+    let named = named(outlook, &request.scope, &scope);
     let cycles = cycle_of_each(outlook);
     let order = outlook.in_order().into_iter().filter(|oid| scope.contains(oid));
     Ok(order
         .map(|oid| {
+            let trust = match request.trust {
+                Trust::Proven if !named.contains(&oid) => Trust::Settled,
+                trust => trust,
+            };
             let (step, reason) = match cycles.get(&oid) {
                 Some(path) => (Step::Refuse, format!("part of a cycle: {path}")),
-                None => step(outlook, rules, request, (oid, now)),
+                None => step(outlook, rules, &Request { trust, ..request.clone() }, (oid, now)),
             };
             let after = outlook.upstream.get(&oid).into_iter().flatten();
             Planned {
@@ -98,6 +118,7 @@ pub fn plan(
                 name: outlook.catalog.views[&oid].name.clone(),
                 step,
                 reason,
+                trust,
                 after: after.filter(|below| scope.contains(below) && **below != oid).copied().collect(),
                 estimate: outlook.records.get(&oid).and_then(|record| record.median),
             }
@@ -116,20 +137,57 @@ fn step(
     if options.refresh == Some(RefreshMode::Never) {
         return (Step::Leave, "refresh: never".to_owned());
     }
-    let refreshed_at = outlook.records.get(&oid).and_then(|record| record.refreshed_at);
-    let age = refreshed_at.and_then(|at| (now - at).to_std().ok());
-    let is_young = |least: Duration| age.is_some_and(|age| age < least);
-    if let Some(least) = options.min_interval.filter(|least| is_young(*least) && !request.force) {
+    let record = outlook.records.get(&oid);
+    let is_young = |at: Option<DateTime<Utc>>, least: Duration| {
+        at.and_then(|at| (now - at).to_std().ok()).is_some_and(|age| age < least)
+    };
+    let refreshed_at = record.and_then(|record| record.refreshed_at);
+    if let Some(least) = options.min_interval.filter(|least| is_young(refreshed_at, *least) && !request.force)
+    {
         return (Step::Leave, format!("min_interval {}", show_duration(least)));
     }
-    if let Some(least) = request.if_older_than.filter(|least| is_young(*least)) {
+    // What ended just now may have taken hours: its rows are those of its start.
+    let began_at = record.and_then(ViewRecord::began_at);
+    if let Some(least) = request.if_older_than.filter(|least| is_young(began_at, *least)) {
         return (Step::Leave, format!("refreshed less than {} ago", show_duration(least)));
     }
-    match verdict.freshness.wants_refresh() {
-        true => (Step::Refresh, format!("{}: {}", verdict.freshness.word(), verdict.reason)),
-        false if request.force => (Step::Refresh, "asked for, though it is fresh".to_owned()),
-        false => (Step::Fresh, "fresh".to_owned()),
+    match verdict.wants_refresh(request.trust) {
+        Some(reason) => (Step::Refresh, reason),
+        None if request.force => (Step::Refresh, "asked for, though it is fresh".to_owned()),
+        None => (Step::Fresh, "fresh".to_owned()),
     }
+}
+
+/// The views that are named one by one.
+fn named(outlook: &Outlook, scope: &Scope, members: &BTreeSet<u32>) -> BTreeSet<u32> {
+    match scope {
+        Scope::Named { names, .. } => names.iter().filter_map(|name| one_view(outlook, name).ok()).collect(),
+        Scope::Loaded(_, Some(_)) => members.clone(),
+        Scope::All | Scope::Loaded(_, None) => BTreeSet::new(),
+    }
+}
+
+/// The views that count as fresh and are left alone only if that is sure: those to be waited for.
+///
+/// # Errors
+/// As [`plan()`].
+pub(super) fn to_settle(outlook: &Outlook, rules: &ViewRules, request: &Request) -> Result<Vec<u32>> {
+    if request.force {
+        return Ok(Vec::new());
+    }
+    let is_waited_for = |view: &Planned| {
+        let verdict = &outlook.verdicts[&view.oid];
+        let waits = match view.trust {
+            Trust::Counted => false,
+            Trust::Settled => true,
+            // What is in doubt is refreshed at once; only a collector's delay is worth the wait.
+            Trust::Proven => verdict.doubt == Doubt::None,
+        };
+        let is_open = matches!(view.step, Step::Refresh | Step::Fresh);
+        is_open && waits && verdict.freshness == Freshness::Fresh
+    };
+    let planned = plan(outlook, rules, request, outlook.at)?;
+    Ok(planned.into_iter().filter(is_waited_for).map(|view| view.oid).collect())
 }
 
 fn members(outlook: &Outlook, scope: &Scope) -> Result<BTreeSet<u32>> {

@@ -1,24 +1,27 @@
 //! One view's turn: the lock, a second look, the refresh, and again if the failure may pass.
 //!
-//! Two runs that want the same view meet at its lock; the one that waited finds it fresh. The lock goes
-//! with the session, so a run that dies holds up nobody.
+//! Two runs that want the same view meet at its lock. The one that waited takes the other's refresh for its
+//! own where the view is fresh now, or where that refresh began after the request and nothing has changed
+//! since; it may have read its tables long before. The lock goes with the session, so a run that dies
+//! holds up nobody.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::steps::{self, Done};
 use super::{Planned, Run, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Failure, ViewRefreshed};
-use crate::ledger::{FailedRefresh, Sources, ViewRecord};
+use crate::ledger::{FailedRefresh, Source, Sources, ViewRecord};
 use crate::postgres::connect::Session;
+use crate::views::activity::{COLLECTOR_LATE, Uncounted};
 use crate::views::catalog::{Catalog, MaterializedView};
 use crate::views::options::{RefreshMode, ViewOptions};
 use crate::views::outlook::own_tokens;
 use crate::views::properties::Properties;
-use crate::views::stale::{self, Evidence};
+use crate::views::stale::{self, Evidence, Freshness, Verdict};
 use crate::views::strategy::{self, Choice, Way};
 
 /// The pause after the first failure; it doubles, and varies so that two runs do not meet again.
@@ -111,19 +114,27 @@ async fn guarded(run: &Run<'_>, view: &Planned, session: &mut Option<Session>, a
 async fn attempt_once(run: &Run<'_>, view: &Planned, session: &Session, attempt: u32) -> Result<Turn> {
     let ledger = &run.refresher.ledger;
     name_session(session, view, attempt).await?;
-    let waited = !ledger.lock_view(session, view.oid).await?;
-    if waited {
-        session.batch("waiting for another run's refresh", WAIT_FOR_OTHER).await?;
-        ledger.wait_for_view(session, view.oid).await?;
+    let mut oid = view.oid;
+    loop {
+        let waited = !ledger.lock_view(session, oid).await?;
+        if waited {
+            session.batch("waiting for another run's refresh", WAIT_FOR_OTHER).await?;
+            ledger.wait_for_view(session, oid).await?;
+        }
+        let started = Instant::now();
+        let turn = match look_again(run, (view, oid), session, attempt).await? {
+            Looked::Fresh => Turn::Fresh,
+            Looked::ByOther => Turn::RefreshedByOther,
+            Looked::Stale(now) => refresh(run, session, *now, started).await?,
+            Looked::Swapped(successor) => {
+                ledger.unlock_view(session, oid).await?;
+                oid = successor;
+                continue;
+            }
+        };
+        ledger.unlock_view(session, oid).await?;
+        return Ok(turn);
     }
-    let started = Instant::now();
-    let turn = match look_again(run, view, session, attempt).await? {
-        Looked::Fresh => Turn::Fresh,
-        Looked::ByOther => Turn::RefreshedByOther,
-        Looked::Stale(now) => refresh(run, session, *now, started).await?,
-    };
-    ledger.unlock_view(session, view.oid).await?;
-    Ok(turn)
 }
 
 /// What a DBA sees in `pg_stat_activity`, and what a row's errors are found by.
@@ -140,10 +151,17 @@ enum Looked {
     Fresh,
     ByOther,
     Stale(Box<Now>),
+    /// Another run has swapped it: this is its OID now.
+    Swapped(u32),
 }
 
 /// Judges the view as it is now: another run may have refreshed it, or nothing below it has changed.
-async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt: u32) -> Result<Looked> {
+async fn look_again(
+    run: &Run<'_>,
+    (planned, oid): (&Planned, u32),
+    session: &Session,
+    attempt: u32,
+) -> Result<Looked> {
     let (refresher, outlook) = (run.refresher, run.outlook);
     // A view below that was swapped in this run has another OID now.
     let read;
@@ -156,46 +174,40 @@ async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt
     let records = refresher.ledger.view_records(session).await?;
     let records: BTreeMap<u32, ViewRecord> = records.into_iter().map(|r| (r.oid, r)).collect();
     // Only its own: the size of a view that another session refreshes is told when that is over.
-    let Some(view) = catalog.view_now(session, planned.oid).await? else {
+    let Some(view) = catalog.view_now(session, oid).await? else {
         return replaced(run, planned, catalog, &records);
     };
-    let sources = catalog.sources(Some(&refresher.ledger), session, &[planned.oid]).await?;
-    let sources = sources.into_iter().next().map(|(_, sources)| sources).expect("one view was asked for");
+    let sources = sources_now(run, catalog, session, oid).await?;
     let seen = as_of_snapshot(run, catalog, sources.clone());
     let options = refresher.rules.of(&view.name);
-    let blind_spot = catalog.blind_spot(view.oid, &refresher.rules);
-    let evidence = Evidence {
-        is_populated: view.is_populated,
-        token: &view.token,
-        is_locked: false,
-        reads_clock: catalog.reads_clock(view.oid),
-        blind_spot: blind_spot.as_deref(),
-        record: records.get(&view.oid),
-        sources: &sources,
-        own_tokens: &own_tokens(&records),
-        options: &options,
+    let verdict = {
+        let blind_spot = catalog.blind_spot(view.oid, &refresher.rules);
+        let uncounted = uncounted(run, session).await?;
+        let evidence = Evidence {
+            is_populated: view.is_populated,
+            token: &view.token,
+            is_locked: false,
+            reads_clock: catalog.reads_clock(view.oid),
+            blind_spot: blind_spot.as_deref(),
+            record: records.get(&view.oid),
+            sources: &sources,
+            own_tokens: &own_tokens(&records),
+            options: &options,
+            uncounted: uncounted.as_ref(),
+        };
+        stale::judge(&evidence, sources.at)
     };
-    let started_at = Utc::now();
-    let verdict = stale::judge(&evidence, started_at);
     let record = records.get(&view.oid).cloned();
-    let refreshed_at = record.as_ref().and_then(|record| record.refreshed_at);
-    let before = outlook.records.get(&view.oid).and_then(|record| record.refreshed_at);
-    if refreshed_at > before && view.is_populated {
-        return Ok(Looked::ByOther);
-    }
-    let is_forced = refresher.settings.force && planned.step == Step::Refresh;
-    if !verdict.freshness.wants_refresh() && !is_forced {
-        return Ok(Looked::Fresh);
-    }
-    let reason = match verdict.freshness.wants_refresh() {
-        true => format!("{}: {}", verdict.freshness.word(), verdict.reason),
-        false => planned.reason.clone(),
+    let reason = match wanted(run, planned, &verdict, (record.as_ref(), sources.at)) {
+        Ok(reason) => reason,
+        Err(looked) => return Ok(looked),
     };
     let asked = refresher.settings.strategy.or(options.refresh).unwrap_or_default();
     let (mut choice, properties) = choose(session, asked, &view, record.as_ref()).await?;
     if run.snapshot.is_some() {
         choice = under_snapshot(choice, properties.as_ref());
     }
+    let started_at = sources.at;
     Ok(Looked::Stale(Box::new(Now {
         view,
         options,
@@ -207,6 +219,64 @@ async fn look_again(run: &Run<'_>, planned: &Planned, session: &Session, attempt
         attempt,
         started_at,
     })))
+}
+
+/// Why the view is to be refreshed now, or why not: it is fresh, or another run has refreshed it for us.
+fn wanted(
+    run: &Run<'_>,
+    planned: &Planned,
+    verdict: &Verdict,
+    (record, now): (Option<&ViewRecord>, DateTime<Utc>),
+) -> Result<String, Looked> {
+    let settings = &run.refresher.settings;
+    let is_forced = settings.force && planned.step == Step::Refresh;
+    let refreshed_at = |record: Option<&ViewRecord>| record.and_then(|record| record.refreshed_at);
+    let by_other = refreshed_at(record) > refreshed_at(run.outlook.records.get(&planned.oid));
+    let began_at = record.and_then(ViewRecord::began_at);
+    // What began before the request may have read before it, whatever has happened in between.
+    let is_ours = by_other && began_at >= Some(run.outlook.at);
+    let is_young = |least| began_at.and_then(|at| (now - at).to_std().ok()).is_some_and(|age| age < least);
+    let is_good_enough = is_ours || by_other && settings.if_older_than.is_some_and(is_young);
+    let wish = verdict.wants_refresh(planned.trust);
+    let is_unchanged =
+        matches!(verdict.freshness, Freshness::Fresh | Freshness::Unknown | Freshness::TimeDependent);
+    match wish {
+        // Nothing has changed since, and no more can be known.
+        Some(_) if is_ours && is_unchanged => Err(Looked::ByOther),
+        Some(reason) => Ok(reason),
+        None if is_forced && !is_good_enough => Ok(planned.reason.clone()),
+        None if by_other => Err(Looked::ByOther),
+        None => Err(Looked::Fresh),
+    }
+}
+
+/// What the view reads, as it is now. Just after a load a collector may not have its rows yet, which are no
+/// change by others.
+async fn sources_now(run: &Run<'_>, catalog: &Catalog, session: &Session, oid: u32) -> Result<Sources> {
+    let ledger = Some(&run.refresher.ledger);
+    let read = || async {
+        let sources = catalog.sources(ledger, session, &[oid]).await?;
+        Ok::<_, Error>(
+            sources.into_iter().next().map(|(_, sources)| sources).expect("one view was asked for"),
+        )
+    };
+    let sources = read().await?;
+    let late = TimeDelta::from_std(COLLECTOR_LATE).expect("about a second");
+    let is_new = |source: &Source| source.changed_at.is_some_and(|at| sources.at - at < late);
+    if run.outlook.activity.has_collector() && sources.relations.iter().any(is_new) {
+        tokio::time::sleep(COLLECTOR_LATE).await;
+        return read().await;
+    }
+    Ok(sources)
+}
+
+/// Who may still hold something back of what was written before the request.
+async fn uncounted(run: &Run<'_>, session: &Session) -> Result<Option<Uncounted>> {
+    let mut activity = run.outlook.activity.clone();
+    if activity.uncounted().is_some() {
+        activity.look_again(session).await?;
+    }
+    Ok(activity.uncounted())
 }
 
 /// Under one snapshot a view sees tables as they were when it was taken, and views as they are.
@@ -223,20 +293,21 @@ fn as_of_snapshot(run: &Run<'_>, catalog: &Catalog, mut sources: Sources) -> Sou
     sources
 }
 
-/// The view has another OID, or is gone: fine if another run has swapped it for us.
+/// The view is gone: if another run has swapped it, its successor is looked at in its place.
 fn replaced(
     run: &Run<'_>,
     planned: &Planned,
     catalog: &Catalog,
     records: &BTreeMap<u32, ViewRecord>,
 ) -> Result<Looked> {
-    let found = catalog.views.values().find(|view| view.name == planned.name);
-    let refreshed_at = found.and_then(|view| records.get(&view.oid)).and_then(|r| r.refreshed_at);
-    if refreshed_at > Some(run.started_at) {
-        return Ok(Looked::ByOther);
-    }
-    Err(Error::new(ErrorKind::Preflight, format!("{} was dropped or replaced meanwhile", planned.name))
-        .with_hint("run it again: the next run looks at what is there"))
+    let refreshed_at = |record: Option<&ViewRecord>| record.and_then(|record| record.refreshed_at);
+    let before = refreshed_at(run.outlook.records.get(&planned.oid));
+    let successor = catalog.views.values().find(|view| view.name == planned.name);
+    let successor = successor.filter(|view| refreshed_at(records.get(&view.oid)) > before);
+    successor.map(|view| Looked::Swapped(view.oid)).ok_or_else(|| {
+        Error::new(ErrorKind::Preflight, format!("{} was dropped or replaced meanwhile", planned.name))
+            .with_hint("run it again: the next run looks at what is there")
+    })
 }
 
 /// Chooses the way; what belongs to the view is read where it may be swapped.
