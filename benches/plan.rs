@@ -102,6 +102,7 @@ fn recorded(job: &Job, now: DateTime<Utc>, number: i64) -> Result<Vec<Recorded>>
         is_live: false,
         attempts: 0,
         finished: Some(interval.end),
+        loss: None,
         note: None,
     };
     Ok(known.into_iter().filter(|interval| *interval != hole).map(loaded).collect())

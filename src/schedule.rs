@@ -21,11 +21,10 @@ use crate::config::environment::Environment;
 use crate::config::job::Job;
 use crate::config::overrides::Overrides;
 use crate::config::project::Project;
-use crate::engine::recorded_of;
 use crate::error::Result;
 use crate::event::{Event, Events, Scheduling, Summary};
-use crate::ledger::{Known, Owner};
-use crate::plan::{self, Dates, Request};
+use crate::ledger::Owner;
+use crate::plan::{self, Dates, Recorded, Request};
 use crate::shutdown::Shutdown;
 use desk::Desk;
 use files::Files;
@@ -116,9 +115,8 @@ fn request(job: &Job) -> Request {
 }
 
 /// When a job has something to load that nobody else is loading: now, later, or never.
-fn due(job: &Job, known: Vec<Known>, now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
-    let recorded = recorded_of(known);
-    let plan = plan::plan(job, &request(job), &recorded, now)?;
+fn due(job: &Job, recorded: &[Recorded], now: DateTime<Utc>) -> Result<Option<DateTime<Utc>>> {
+    let plan = plan::plan(job, &request(job), recorded, now)?;
     let again = plan.to_load().next().is_some().then(|| now + HELD_ELSEWHERE);
-    Ok(plan::next_due(job, &recorded, now).into_iter().chain(again).min())
+    Ok(plan::next_due(job, recorded, now).into_iter().chain(again).min())
 }

@@ -32,6 +32,8 @@ mod airflow_query;
 mod backfills;
 /// Wrong input of every kind: one clear line, the right exit code, nothing changed, no secret and no value.
 mod bad_input;
+/// What is recorded as loaded and is not in the table any more: every verb says so, and what mends it.
+mod belief;
 /// Calendars and schedules that make no sense: the key or the date by name, nothing changed.
 mod bad_schedules;
 /// Postgres agrees where days, weeks, months and hours begin, in every zone.
@@ -56,7 +58,7 @@ mod notify;
 mod priority;
 /// A job that has another name than before goes on where it was.
 mod rename;
-
+/// A reload that was asked for is not done by a load that began before.
 mod requests;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;

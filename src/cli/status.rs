@@ -1,5 +1,5 @@
 //! `pgtide status`: a line per job, the calendar of one, or all about one day. Reads the destination's
-//! ledger and nothing else; never writes.
+//! ledger, and whether its tables are there; never writes.
 //!
 //! `cells` turns a job, the ledger and the clock into states; `report` draws them.
 
@@ -9,6 +9,7 @@ mod moments;
 mod watch;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use chrono::Utc;
 
@@ -19,7 +20,9 @@ use crate::config::project::Project;
 use crate::error::{Error, Result};
 use crate::exit;
 use crate::interval::{DataInterval, parse_span};
-use crate::ledger::{Ledger, Snapshot};
+use crate::engine::{Ground, Held};
+use crate::ledger::{Activity, Evidence, IntervalRecord, Ledger, Place, Snapshot};
+use crate::plan::{self, Loss};
 use crate::postgres::connect::{Session, Side};
 use crate::report::calendar::{self, Status};
 use crate::report::{Format, overview};
@@ -77,13 +80,51 @@ impl Open {
         Ok(Self { session, ledger })
     }
 
-    async fn snapshot(&self, job: &Job) -> Result<Option<Snapshot>> {
-        match &self.ledger {
-            Some(ledger) => {
-                ledger.history(&self.session, &job.name, job.was.as_deref(), None).await.map(Some)
-            }
-            None => Ok(None),
-        }
+    /// What the ledger says of a job, and whether it is there; none without a ledger.
+    async fn find(&self, job: &Job, range: Option<DataInterval>) -> Result<Option<Found>> {
+        let Some(ledger) = &self.ledger else { return Ok(None) };
+        let evidence = ledger.evidence(&self.session, &job.into).await?;
+        let snapshot = ledger.history(&self.session, &job.name, job.was.as_deref(), range).await?;
+        let held = snapshot.intervals.iter().filter(|record| record.state.has_rows());
+        let held = held.map(|record| Held {
+            interval: record.interval,
+            place: place(&evidence, record),
+            rows: record.rows,
+        });
+        let ground = Ground::look((ledger, &self.session), job, &evidence, held).await?;
+        let lost = snapshot.intervals.iter().filter(|r| r.state.has_rows() && r.activity != Activity::Live);
+        let lost = lost.filter_map(|record| {
+            let loss = ground.loss(&record.interval, place(&evidence, record))?;
+            plan::loss_matters(job, &record.interval, loss).then(|| (record.interval, loss.clone()))
+        });
+        let lost = lost.collect();
+        Ok(Some(Found { snapshot, lost }))
+    }
+}
+
+/// What the ledger says of a job, and whether it is there.
+struct Found {
+    snapshot: Snapshot,
+    /// Of the intervals that are recorded as loaded, those whose rows are not there.
+    lost: HashMap<DataInterval, Arc<Loss>>,
+}
+
+fn place(evidence: &Evidence, record: &IntervalRecord) -> Place {
+    evidence.place((record.table.oid, record.table_file), record.loaded_at)
+}
+
+impl Found {
+    /// Why the rows of a record are not in the job's table, if they are not.
+    fn loss(&self, record: &IntervalRecord) -> Option<&Loss> {
+        self.lost.get(&record.interval).map(|loss| &**loss)
+    }
+
+    /// What is lost and what mends it, a line each.
+    fn findings(&self, job: &Job) -> Vec<String> {
+        let lost = self.lost.iter().map(|(interval, loss)| (*interval, loss));
+        let Some(findings) = plan::lost_findings(job, lost) else { return Vec::new() };
+        let hints = findings.hints.into_iter().map(|hint| format!("  {hint}"));
+        findings.lines.into_iter().chain(hints).collect()
     }
 }
 
@@ -92,9 +133,10 @@ async fn one(context: &Context, project: &Project, name: &str, from: Option<&str
     let job = project.job(name)?;
     let from = from.map(parse_span).transpose()?.map(|span| span.first);
     let open = Open::at(project, &job.destination).await?;
-    let snapshot = open.snapshot(&job).await?;
+    let found = open.find(&job, None).await?;
     let now = Utc::now();
-    let mut status = cells::status(&job, snapshot.as_ref(), now);
+    let mut status = cells::status(&job, found.as_ref(), now);
+    let snapshot = found.map(|found| found.snapshot);
     if let (None, Some(ledger)) = (job.calendar, &open.ledger) {
         let whole = (DataInterval::WHOLE, moments::ATTEMPTS);
         let attempts = ledger.latest_attempts(&open.session, &job.name, whole).await?;
@@ -162,9 +204,9 @@ async fn all(context: &Context, project: &Project) -> Result<Shown> {
 }
 
 async fn line(job: &Job, open: &Open) -> Result<overview::Line> {
-    let snapshot = open.snapshot(job).await?;
+    let found = open.find(job, None).await?;
     let now = Utc::now();
-    let status: Status = cells::status(job, snapshot.as_ref(), now);
-    let newest = cells::newest(job, &status, snapshot.as_ref());
+    let status: Status = cells::status(job, found.as_ref(), now);
+    let newest = cells::newest(job, &status, found.as_ref().map(|found| &found.snapshot));
     Ok(overview::Line { status, newest, next: cells::next(job, now), error: None })
 }

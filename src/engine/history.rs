@@ -5,8 +5,9 @@ use crate::error::Result;
 use crate::interval::DataInterval;
 use chrono::{DateTime, Utc};
 
+use super::ground::{Ground, Held};
 use crate::ledger::{Activity, Known, Ledger, Seen};
-use crate::plan::Recorded;
+use crate::plan::{Loss, Recorded};
 use crate::postgres::connect::Session;
 use crate::state::State;
 
@@ -24,13 +25,12 @@ impl History {
     /// Reads it; empty when there is no ledger yet.
     pub(super) async fn read(ledger: Option<&Ledger>, session: &Session, job: &Job) -> Result<Self> {
         let Some(ledger) = ledger else { return Ok(Self::default()) };
-        let evidence = ledger.evidence(session, &job.into).await?;
-        let mut known = ledger.known(session, job, &evidence).await?;
+        let (asked_at, mut known, ground) = known(ledger, session, job).await?;
         // They come nearly in order, which the stable sort makes use of.
         known.sort_by_key(|known| known.interval);
         let attempts =
             known.iter().map(|known| known.story.as_ref().map_or(0, |story| story.attempt)).collect();
-        Ok(Self { recorded: recorded_of(known), attempts, asked_at: Some(evidence.now) })
+        Ok(Self { recorded: recorded_of(known, &ground), attempts, asked_at: Some(asked_at) })
     }
 
     /// The destination's clock at the first look: what begins later is newer than what was asked for.
@@ -58,6 +58,11 @@ impl History {
         self.place(interval).and_then(|place| self.attempts.get(place)).copied().unwrap_or(0)
     }
 
+    /// Why the rows of an interval are not in the job's table, if they are not.
+    pub(super) fn loss(&self, interval: &DataInterval) -> Option<&Loss> {
+        self.of(interval).and_then(|record| record.loss.as_deref())
+    }
+
     /// How many rows an interval had the last time.
     pub(super) fn rows(&self, interval: &DataInterval) -> Option<u64> {
         self.of(interval).and_then(|record| record.rows).and_then(|rows| u64::try_from(rows).ok())
@@ -72,13 +77,35 @@ impl History {
     }
 }
 
-/// What the ledger says of a job, as the plan takes it.
-#[must_use]
-pub fn recorded_of(known: Vec<Known>) -> Vec<Recorded> {
-    known.into_iter().map(recorded).collect()
+/// What the ledger says of a job, and whether it is there, as the plan takes it.
+///
+/// # Errors
+/// As the server says.
+pub async fn recorded(ledger: &Ledger, session: &Session, job: &Job) -> Result<Vec<Recorded>> {
+    let (_, known, ground) = known(ledger, session, job).await?;
+    Ok(recorded_of(known, &ground))
 }
 
-fn recorded(known: Known) -> Recorded {
+/// The destination's clock before the first look, what the ledger says, and whether it is there.
+async fn known(
+    ledger: &Ledger,
+    session: &Session,
+    job: &Job,
+) -> Result<(DateTime<Utc>, Vec<Known>, Ground)> {
+    let evidence = ledger.evidence(session, &job.into).await?;
+    let known = ledger.known(session, job, &evidence).await?;
+    let held = known.iter().filter(|known| known.state.has_rows());
+    let held = held.map(|known| Held { interval: known.interval, place: known.place, rows: known.rows });
+    let ground = Ground::look((ledger, session), job, &evidence, held).await?;
+    Ok((evidence.now, known, ground))
+}
+
+fn recorded_of(known: Vec<Known>, ground: &Ground) -> Vec<Recorded> {
+    known.into_iter().map(|known| recorded_one(known, ground)).collect()
+}
+
+fn recorded_one(known: Known, ground: &Ground) -> Recorded {
+    let loss = ground.loss(&known.interval, known.place).filter(|_| known.state.has_rows()).cloned();
     let state = known.state;
     let recorded = Recorded {
         interval: known.interval,
@@ -90,6 +117,7 @@ fn recorded(known: Known) -> Recorded {
         is_live: known.activity == Activity::Live,
         attempts: 0,
         finished: known.loaded_at,
+        loss,
         note: None,
     };
     let Some(story) = known.story.map(|story| *story) else { return recorded };

@@ -9,6 +9,7 @@ mod attempt;
 mod backfill;
 mod budget;
 mod commands;
+mod ground;
 mod halt;
 mod history;
 mod limits;
@@ -35,16 +36,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Event, Events, Halt, Summary};
 use crate::interval::DataInterval;
 use crate::ledger::{Backfill, Ledger, Owner};
-use crate::plan::{self, Action, Plan, Request};
+use crate::plan::{self, Action, Plan, Planned, Request};
 use crate::postgres::connect::{Session, Side};
 use crate::shutdown::Shutdown;
 
 pub use backfill::BackfillWish;
 pub use budget::Budget;
 pub use commands::Commands;
+pub use ground::{Ground, Held, Look};
 use halt::{Applicant, Halting};
 use history::History;
-pub use history::recorded_of;
+pub use history::recorded;
 use limits::Limits;
 use pace::Pace;
 pub use pace::Rate;
@@ -205,7 +207,7 @@ impl Engine {
         if let Some(backfill) = &backfill {
             backfill::narrow(backfill, &mut plan, &history)?;
         }
-        self.refuse_adding_twice(job, &request, &plan)?;
+        self.refuse_adding_twice(job, &request, (&plan, &history))?;
         let found = Found { job: job.clone(), request, ledger, history, backfill, plan };
         let mut summary = Summary { job: job.name.clone(), ..Summary::default() };
         let refreshed = self.load(slot, found, &mut summary).await?;
@@ -335,9 +337,16 @@ impl Engine {
     }
 
     /// `append` removes nothing, so what it loads again is there twice.
-    fn refuse_adding_twice(&self, job: &Job, request: &Request, plan: &Plan) -> Result<()> {
+    fn refuse_adding_twice(
+        &self,
+        job: &Job,
+        request: &Request,
+        (plan, history): (&Plan, &History),
+    ) -> Result<()> {
         let asked = request.reload || request.stale;
-        let again = plan.intervals.iter().find(|p| p.action == Action::Reload);
+        // What is not in the job's table may be in the one that took its place.
+        let is_elsewhere = |p: &Planned| history.loss(&p.interval).is_some_and(|loss| loss.may_hold_rows());
+        let again = plan.to_load().find(|p| p.action == Action::Reload || is_elsewhere(p));
         match again {
             Some(again) if job.mode == LoadMode::Append && asked && !self.options.force => {
                 let context =

@@ -23,7 +23,7 @@ use super::{Budget, Engine, Resolved};
 use crate::config::job::{Job, LoadMode};
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Failure, IntervalId, Summary};
-use crate::ledger::{Backfill, Ledger};
+use crate::ledger::{Backfill, Ledger, Seen};
 use crate::plan::{Action, Planned, Request};
 
 /// The time between two looks at what other processes do.
@@ -54,7 +54,10 @@ impl Work {
 
     /// Whether an interval is loaded again whatever stands.
     pub(super) fn reloads(&self, planned: &Planned) -> bool {
-        self.request.reload || planned.action == Action::Reload
+        let stands = |seen: Seen| seen.state.has_rows();
+        self.request.reload
+            || planned.action == Action::Reload
+            || self.history.seen(&planned.interval).is_some_and(stands)
     }
 
     /// Since when a load of another run must have begun to be what was asked for: the first look into the

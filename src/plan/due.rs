@@ -3,11 +3,13 @@
 //! How far back is looked depends on `catchup`. What failed or was interrupted is taken whatever its
 //! age, unless `catchup` is `last` or `none`; those it leaves behind are counted in a note.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 
 use super::clock::{self, Bounds};
 use super::verdict::grouped;
-use super::{Context, MAX_INTERVALS, Plan, Recorded, lookback};
+use super::{Context, Loss, MAX_INTERVALS, Plan, Recorded, lookback, lost};
 use crate::config::job::{Catchup, Job};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::{DataInterval, minute_text};
@@ -54,6 +56,8 @@ pub(super) fn check(context: &Context<'_>) -> Result<()> {
 
 /// Takes up what earlier attempts left unfinished outside the window, or says that it is left.
 fn take_up(context: &Context<'_>, window: Option<DataInterval>, plan: &mut Plan) {
+    let lost = context.recorded.iter().filter(|r| is_lost(context, r, window)).map(|record| record.interval);
+    plan.intervals.extend(lost.filter_map(|interval| context.decide_due(interval)));
     let unfinished = context.recorded.iter().filter(|r| is_unfinished(context, r, window));
     let (unfinished, foreign): (Vec<_>, Vec<_>) =
         unfinished.map(|record| record.interval).partition(|interval| context.calendar.is_on_grid(interval));
@@ -132,6 +136,16 @@ fn is_unfinished(context: &Context<'_>, record: &Recorded, window: Option<DataIn
         && !window.is_some_and(|window| window.contains(record.interval.start))
         && context.bounds.contains(record.interval.start)
         && context.due_until.is_some_and(|until| record.interval.end <= until)
+}
+
+/// Whether an interval outside the window is to be loaded again because its rows are not there.
+fn is_lost(context: &Context<'_>, record: &Recorded, window: Option<DataInterval>) -> bool {
+    let matters = |loss: &Arc<Loss>| lost::matters(context.job, &record.interval, loss);
+    context.request.stale
+        && record.state.has_rows()
+        && record.loss.as_ref().is_some_and(matters)
+        && !window.is_some_and(|window| window.contains(record.interval.start))
+        && context.calendar.is_on_grid(&record.interval)
 }
 
 /// `3, 2026-01-05 to 2026-01-09`, or none for none.

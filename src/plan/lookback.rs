@@ -34,6 +34,7 @@ pub(super) fn add(context: &Context<'_>, newest: DataInterval, plan: &mut Plan) 
 fn reload(context: &Context<'_>, earlier: DataInterval, newer: &DataInterval) -> Option<Planned> {
     let is_outdated = |record: &&Recorded| {
         record.state == State::Loaded
+            && record.loss.is_none()
             && !record.is_live
             && record
                 .began

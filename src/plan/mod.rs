@@ -4,13 +4,14 @@
 //! written; the clock is an argument. `dates` turns what was asked into intervals, `due` finds them when
 //! nothing was asked, `clock` knows since when, `verdict` decides about one, `lookback` and `past` look
 //! at its neighbours, `snapshot` is for tables loaded whole, `overlap` refuses what the ledger cannot
-//! tell apart.
+//! tell apart, `lost` what is recorded and not there.
 
 mod clock;
 mod dates;
 mod due;
 mod late;
 mod lookback;
+mod lost;
 mod overlap;
 mod past;
 mod records;
@@ -32,6 +33,7 @@ use crate::state::State;
 
 pub use clock::{complete_at, due_at, newest_complete, newest_due, next_due, upcoming};
 pub use late::{is_late, moments};
+pub use lost::{Cause, Findings, Loss, findings as lost_findings, matters as loss_matters};
 
 use clock::Bounds;
 use records::Records;
@@ -109,6 +111,8 @@ pub struct Recorded {
     pub attempts: u32,
     /// When the last attempt ended, or the state was set.
     pub finished: Option<DateTime<Utc>>,
+    /// Why its rows are not in the job's table, if they are not.
+    pub loss: Option<Arc<Loss>>,
     /// One line: who runs it, why it failed, why it is stale or skipped.
     pub note: Option<String>,
 }
@@ -202,12 +206,14 @@ impl Plan {
 /// `recorded` is all that the ledger has of the job, in any order, each interval once.
 ///
 /// # Errors
+/// `Preflight`, when what is recorded as loaded is not in the job's table, and nothing asks to load it again;
 /// `Usage`, when the dates make no sense for the job or are too many; `Config`, when an interval to load
 /// shares time with one in the ledger that another unit or time zone made, or the job lacks a
 /// `start_date` it needs.
 pub fn plan(job: &Job, request: &Request, recorded: &[Recorded], now: DateTime<Utc>) -> Result<Plan> {
     let Some(context) = Context::of(job, request, recorded, now) else {
         let plan = snapshot::plan(job, request, recorded, now)?;
+        lost::refuse(job, request, &plan, recorded)?;
         overlap::refuse(job, &plan, recorded)?;
         return Ok(plan);
     };
@@ -216,6 +222,7 @@ pub fn plan(job: &Job, request: &Request, recorded: &[Recorded], now: DateTime<U
         Dates::Due => due::plan(&context)?,
         _ => named(&context)?,
     };
+    lost::refuse(job, request, &plan, recorded)?;
     past::hold_back(&context, &mut plan);
     overlap::refuse(job, &plan, recorded)?;
     if request.backwards {

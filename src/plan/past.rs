@@ -61,7 +61,7 @@ fn is_done(context: &Context<'_>, interval: &DataInterval) -> bool {
     context
         .ledger
         .get(interval)
-        .is_some_and(|record| record.state.has_rows() || record.state == State::Skipped)
+        .is_some_and(|record| (record.state.has_rows() && record.loss.is_none()) || record.state == State::Skipped)
 }
 
 fn state(context: &Context<'_>, interval: &DataInterval) -> &'static str {

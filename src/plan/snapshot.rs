@@ -71,7 +71,10 @@ fn is_done(request: &Request, record: Option<&Recorded>, tick: &Tick) -> bool {
     let since_tick = record.began.or(record.loaded_at).is_some_and(|began| began >= tick.at);
     match record.state {
         State::Skipped => true,
-        State::Loaded => since_tick && !(request.stale && verdict::is_other_definition(request, record)),
+        State::Loaded => {
+            let is_other = record.loss.is_some() || verdict::is_other_definition(request, record);
+            since_tick && !(request.stale && is_other)
+        }
         State::Stale => since_tick && !request.stale,
         State::Running | State::Failed | State::Interrupted => false,
     }

@@ -96,6 +96,7 @@ fn record(interval: DataInterval, state: State) -> Recorded {
         is_live: state == State::Running,
         attempts: u32::from(!state.has_rows()),
         finished: (state != State::Running).then(|| at("2026-01-08T03:00")),
+        loss: None,
         note: None,
     }
 }

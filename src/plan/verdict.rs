@@ -33,7 +33,9 @@ impl Context<'_> {
     pub(super) fn decide_due(&self, interval: DataInterval) -> Option<Planned> {
         let record = self.ledger.get(&interval);
         let is_quiet = |record: &Recorded| match record.state {
-            State::Loaded => !(self.request.stale && self.is_other_definition(record)),
+            State::Loaded => {
+                !(self.request.stale && (record.loss.is_some() || self.is_other_definition(record)))
+            }
             State::Skipped => true,
             _ => false,
         };
@@ -106,6 +108,10 @@ impl Question<'_> {
         let past = self.past(record);
         let next_try = record.attempts.saturating_add(1);
         match record.state {
+            // What stands is not there: there is nothing to load again.
+            State::Loaded | State::Stale if record.loss.is_some() && (self.reload || self.request.stale) => {
+                (Action::Load, past)
+            }
             State::Loaded | State::Stale if self.reload => match self.tries {
                 Some(tries) if record.attempts >= tries => {
                     (Action::Exhausted, format!("{past}; all of its {tries} tries are used"))
@@ -142,8 +148,10 @@ impl Question<'_> {
             if let Some(rows) = record.rows {
                 text = format!("{text}, {} {}", grouped(rows), if rows == 1 { "row" } else { "rows" });
             }
-            if is_other_definition(self.request, record) {
-                text.push_str(", by another definition");
+            match &record.loss {
+                Some(loss) => text.push_str(&format!(", into {}, {}", loss.recorded, loss.what())),
+                None if is_other_definition(self.request, record) => text.push_str(", by another definition"),
+                None => {}
             }
         }
         match &record.note {

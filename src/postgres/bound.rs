@@ -8,6 +8,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use tokio_postgres::types::{IsNull, Kind, ToSql, Type, to_sql_checked};
 
+use super::ident;
 use crate::interval::DataInterval;
 
 /// How a column tells time.
@@ -78,6 +79,19 @@ impl Bound {
             Self::Date(_) => Type::DATE,
             // The server infers it, as it does for a prepared statement.
             Self::Raw(_) => Type::new("any".to_owned(), 0, Kind::Simple, String::new()),
+        }
+    }
+}
+
+impl Bound {
+    /// The value in SQL, of a type that tells time.
+    #[must_use]
+    pub fn literal(&self) -> String {
+        match self {
+            Self::Instant(at) => ident::literal(&at.to_rfc3339()),
+            Self::Local(at) => ident::literal(&at.to_string()),
+            Self::Date(date) => ident::literal(&date.to_string()),
+            Self::Raw(_) => "null".to_owned(),
         }
     }
 }

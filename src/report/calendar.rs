@@ -34,10 +34,12 @@ pub enum DayState {
     Interrupted,
     /// The last try failed.
     Failed,
+    /// Recorded as done, and its rows are not in the job's table.
+    Gone,
 }
 
 impl DayState {
-    /// Every state, in the order of the legend.
+    /// Every state of a table that is as it was left, in the order of the legend.
     pub const ALL: [Self; 7] = [
         Self::Loaded,
         Self::Failed,
@@ -59,6 +61,7 @@ impl DayState {
             Self::Running => ">",
             Self::Interrupted => "!",
             Self::Skipped => "-",
+            Self::Gone => "?",
         }
     }
 
@@ -73,6 +76,7 @@ impl DayState {
             Self::Running => "running",
             Self::Interrupted => "interrupted",
             Self::Skipped => "skipped",
+            Self::Gone => "gone",
         }
     }
 
@@ -80,7 +84,7 @@ impl DayState {
     #[must_use]
     pub fn wants_attention(self, is_late: bool, has_deadline: bool) -> bool {
         match self {
-            Self::Failed | Self::Stale | Self::Interrupted => true,
+            Self::Failed | Self::Stale | Self::Interrupted | Self::Gone => true,
             Self::Missing => is_late || !has_deadline,
             Self::Loaded | Self::Running | Self::Skipped => is_late,
         }
@@ -89,7 +93,7 @@ impl DayState {
     pub(super) fn tone(self) -> Tone {
         match self {
             Self::Loaded => Tone::Good,
-            Self::Failed | Self::Interrupted => Tone::Bad,
+            Self::Failed | Self::Interrupted | Self::Gone => Tone::Bad,
             Self::Missing | Self::Stale => Tone::Warn,
             Self::Running => Tone::Busy,
             Self::Skipped => Tone::Faint,
@@ -190,6 +194,12 @@ impl Status {
     #[must_use]
     pub fn wants_attention(&self) -> bool {
         self.cells.iter().any(|cell| cell.wants_attention(self.deadline.is_some()))
+    }
+
+    /// The states that there are to tell of: what is gone only where something is.
+    pub(super) fn states(&self) -> Vec<DayState> {
+        let is_gone = self.cells.iter().any(|cell| cell.state == DayState::Gone);
+        DayState::ALL.into_iter().chain(is_gone.then_some(DayState::Gone)).collect()
     }
 
     pub(super) fn late(&self) -> u64 {
@@ -320,7 +330,7 @@ pub fn json(status: &Status) -> Value {
 /// How many intervals are in each state, as an object.
 pub(super) fn counts_json(status: &Status) -> Value {
     let counts: BTreeMap<_, _> =
-        DayState::ALL.iter().map(|state| (state.word(), number_of(status, *state))).collect();
+        status.states().iter().map(|state| (state.word(), number_of(status, *state))).collect();
     json!(counts)
 }
 
@@ -337,10 +347,11 @@ fn counts(status: &Status, width: usize, palette: Palette) -> Vec<String> {
     let (Some(first), Some(last)) = (status.cells.first(), status.cells.last()) else {
         return vec!["nothing is loaded or due yet".into()];
     };
-    let counts: Vec<_> = DayState::ALL
+    let counts: Vec<_> = status
+        .states()
         .iter()
-        .map(|state| (state, number_of(status, *state)))
-        .filter(|(state, number)| *number > 0 || **state == DayState::Loaded)
+        .map(|state| (*state, number_of(status, *state)))
+        .filter(|(state, number)| *number > 0 || *state == DayState::Loaded)
         .map(|(state, number)| palette.paint(state.tone(), &format!("{} {}", grouped(number), state.word())))
         .collect();
     let late = match status.late() {

@@ -45,8 +45,10 @@ pub fn text(lines: &[Line], palette: Palette) -> String {
         .max()
         .unwrap_or(0)
         .max(13);
+    let has_gone = lines.iter().any(|line| number_of(&line.status, DayState::Gone) > 0);
+    let states: Vec<_> = STATES.into_iter().chain(has_gone.then_some(DayState::Gone)).collect();
     let mut head = format!("  {:job_width$}", "job");
-    for state in STATES {
+    for state in &states {
         head.push_str(&format!("  {:>6}", state.word()));
     }
     let has_deadlines = lines.iter().any(|line| line.status.deadline.is_some());
@@ -56,7 +58,7 @@ pub fn text(lines: &[Line], palette: Palette) -> String {
     head.push_str(&format!("  {:newest_width$}  next complete", "newest loaded"));
     let mut text = format!("{}\n", palette.paint(Tone::Strong, &head));
     for line in lines {
-        text.push_str(row(line, (job_width, newest_width), has_deadlines, palette).trim_end());
+        text.push_str(row(line, (job_width, newest_width), (&states, has_deadlines), palette).trim_end());
         text.push('\n');
     }
     text
@@ -65,7 +67,7 @@ pub fn text(lines: &[Line], palette: Palette) -> String {
 fn row(
     line: &Line,
     (job_width, newest_width): (usize, usize),
-    has_deadlines: bool,
+    (states, has_deadlines): (&[DayState], bool),
     palette: Palette,
 ) -> String {
     let job = escaped(&line.status.job);
@@ -74,7 +76,7 @@ fn row(
     }
     let sign = line.worst().map_or_else(|| " ".to_owned(), |worst| palette.paint(worst.tone(), worst.sign()));
     let mut row = format!("{sign} {job:job_width$}");
-    for state in STATES {
+    for state in states.iter().copied() {
         let number = number_of(&line.status, state);
         let width = state.word().len().max(6);
         let tone = if number > 0 && state != DayState::Loaded { state.tone() } else { Tone::Plain };

@@ -13,6 +13,7 @@ use super::files::Jobs;
 use super::lead::{ANSWER, Lead, Standing, no_answer, pause};
 use super::{HELD_ELSEWHERE, Schedule, Start, due, request};
 use crate::config::job::Job;
+use crate::engine::recorded;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Failure, Scheduling, Summary};
 use crate::ledger::Ledger;
@@ -230,14 +231,11 @@ async fn moments<'a>(
     let ledger = Ledger::open_existing(session, schema).await?;
     let mut moments = Vec::new();
     for job in jobs {
-        let known = match &ledger {
-            Some(ledger) => {
-                let evidence = ledger.evidence(session, &job.into).await?;
-                ledger.known(session, job, &evidence).await?
-            }
+        let recorded = match &ledger {
+            Some(ledger) => recorded(ledger, session, job).await?,
             None => Vec::new(),
         };
-        match due(job, known, Utc::now()) {
+        match due(job, &recorded, Utc::now()) {
             Ok(Some(at)) => moments.push(Ok((job, at))),
             Ok(None) => {}
             Err(error) => moments.push(Err((job, error))),

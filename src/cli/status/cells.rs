@@ -9,8 +9,9 @@ use chrono_tz::Tz;
 
 use crate::config::job::{Catchup, Job};
 use crate::interval::{Calendar, DataInterval, Unit, minute_text};
+use super::Found;
 use crate::ledger::{Activity, IntervalRecord, Snapshot};
-use crate::plan;
+use crate::plan::{self, Loss};
 use crate::report::calendar::{Cell, DayState, Grain, Status};
 use crate::report::number::{counted, grouped};
 use crate::state::State;
@@ -41,11 +42,15 @@ pub(super) fn header(job: &Job, now: DateTime<Utc>) -> Status {
 }
 
 /// The status of a job; without a ledger nothing was ever loaded.
-pub(super) fn status(job: &Job, snapshot: Option<&Snapshot>, now: DateTime<Utc>) -> Status {
+pub(super) fn status(job: &Job, found: Option<&Found>, now: DateTime<Utc>) -> Status {
     let mut status = header(job, now);
+    let snapshot = found.map(|found| &found.snapshot);
+    let loss = |record: Option<&IntervalRecord>| record.zip(found).and_then(|(r, found)| found.loss(r));
     let records = snapshot.map(|snapshot| &*snapshot.intervals).unwrap_or_default();
     let Some(calendar) = job.calendar else {
-        status.cells.push(whole(job, records.iter().find(|record| record.interval.is_whole()), now));
+        let record = records.iter().find(|record| record.interval.is_whole());
+        status.cells.push(gone(whole(job, record, now), loss(record)));
+        status.footer.extend(found.into_iter().flat_map(|found| found.findings(job)));
         status.footer.extend(next(job, now).map(|at| format!("next {}", minute_text(&at))));
         return status;
     };
@@ -55,7 +60,7 @@ pub(super) fn status(job: &Job, snapshot: Option<&Snapshot>, now: DateTime<Utc>)
         key: record.map_or_else(|| calendar.key(interval), |record| record.key.clone()),
         date: calendar.execution_date(interval),
         late: is_late(job, interval, *record, now),
-        ..cell(*record, job.timezone)
+        ..gone(cell(*record, job.timezone), loss(*record))
     };
     status.cells = intervals.iter().map(cell).collect();
     let notes: Vec<_> = [
@@ -67,11 +72,27 @@ pub(super) fn status(job: &Job, snapshot: Option<&Snapshot>, now: DateTime<Utc>)
     .into_iter()
     .flatten()
     .collect();
+    let findings = found.map(|found| found.findings(job)).unwrap_or_default();
+    if !findings.is_empty() {
+        status.footer.push(String::new());
+        status.footer.extend(findings);
+    }
     if !notes.is_empty() {
         status.footer.push(String::new());
         status.footer.extend(notes);
     }
     status
+}
+
+/// A cell of what is recorded as loaded, if its rows are not there.
+fn gone(cell: Cell, loss: Option<&Loss>) -> Cell {
+    match loss {
+        Some(loss) => {
+            let note = Some(format!("recorded as loaded into {}, {}", loss.recorded, loss.what()));
+            Cell { state: DayState::Gone, note, ..cell }
+        }
+        None => cell,
+    }
 }
 
 /// What is expected and what there is, both in the order of time, as one.
@@ -171,7 +192,8 @@ fn note(record: &IntervalRecord, state: DayState, timezone: Tz) -> Option<String
             let since = record.started_at.map(|at| minute_text(&at.with_timezone(&timezone)));
             Some(format!("on {host} since {}", since.unwrap_or_default()))
         }
-        DayState::Loaded | DayState::Missing | DayState::Interrupted => None,
+        // Of what is gone it is said by what it was loaded into.
+        DayState::Loaded | DayState::Missing | DayState::Interrupted | DayState::Gone => None,
     }
 }
 

@@ -44,18 +44,20 @@ fn intervals(job: &Job, date: &str, now: DateTime<Utc>) -> Result<Vec<Planned>> 
 
 async fn look(job: &Job, open: &Open, planned: &Planned) -> Result<Day> {
     let interval = planned.interval;
-    let (record, attempts) = match &open.ledger {
-        Some(ledger) => {
-            let was = job.was.as_deref();
-            let found = ledger.history(&open.session, &job.name, was, Some(interval)).await?.intervals;
-            let record = found.into_iter().find(|record| record.interval == interval);
-            (record, attempts(job, open, ledger, interval).await?)
-        }
-        None => (None, Vec::new()),
+    let found = open.find(job, Some(interval)).await?;
+    let record = found.as_ref().and_then(|found| {
+        found.snapshot.intervals.iter().find(|record| record.interval == interval).cloned()
+    });
+    let attempts = match &open.ledger {
+        Some(ledger) => attempts(job, open, ledger, interval).await?,
+        None => Vec::new(),
     };
+    let is_gone = record.as_ref().zip(found.as_ref()).is_some_and(|(r, found)| found.loss(r).is_some());
+    let gone = found.filter(|_| is_gone).map(|found| found.findings(job)).unwrap_or_default();
     let hash = job.definition_hash();
     let state = match (&record, planned.action) {
         (None, Action::Wait { .. } | Action::Skip) => None,
+        _ if is_gone => Some(DayState::Gone),
         (record, _) => Some(cells::state(record.as_ref())),
     };
     Ok(Day {
@@ -67,8 +69,11 @@ async fn look(job: &Job, open: &Open, planned: &Planned) -> Result<Day> {
         table: format!("{} {}", job.destination, job.into),
         is_other_definition: record.as_ref().is_some_and(|r| cells::is_other_definition(&hash, r)),
         is_late: state.is_some() && cells::is_late(job, &interval, record.as_ref(), Utc::now()),
-        note: note(planned, record.as_ref()),
-        command: command(job, planned, state),
+        note: if is_gone { gone.first().cloned() } else { note(planned, record.as_ref()) },
+        command: match gone.get(1..) {
+            Some(hints) => Some(hints.iter().map(|hint| hint.trim()).collect::<Vec<_>>().join("\n  ")),
+            None => command(job, planned, state),
+        },
         state,
         record,
         attempts,
@@ -103,7 +108,7 @@ fn command(job: &Job, planned: &Planned, state: Option<DayState>) -> Option<Stri
     let reload = match state? {
         DayState::Failed | DayState::Missing | DayState::Interrupted => "",
         DayState::Stale => " --reload",
-        DayState::Loaded | DayState::Running | DayState::Skipped => return None,
+        DayState::Loaded | DayState::Running | DayState::Skipped | DayState::Gone => return None,
     };
     Some(format!("pgtide run {} --date {}{reload}", job.name, planned.key))
 }

@@ -65,7 +65,7 @@ pub(super) fn whole(status: &Status, cell: &Cell, palette: Palette) -> Vec<Strin
             lines.push(format!("              pgtide run {job}"));
         }
         DayState::Stale => lines.push(format!("              pgtide run {job} --reload")),
-        DayState::Loaded | DayState::Running | DayState::Skipped => {}
+        DayState::Loaded | DayState::Running | DayState::Skipped | DayState::Gone => {}
     }
     lines
 }
@@ -121,7 +121,8 @@ fn command(job: &str, state: DayState, dates: &str) -> Option<String> {
             Some(format!("pgtide run {job} {dates}"))
         }
         DayState::Stale => Some(format!("pgtide run {job} {dates} --reload")),
-        DayState::Running | DayState::Skipped | DayState::Loaded => None,
+        // What mends it depends on what became of the table, and stands below.
+        DayState::Running | DayState::Skipped | DayState::Loaded | DayState::Gone => None,
     }
 }
 

@@ -113,7 +113,7 @@ fn legend(
         rest => rest.iter().map(|state| entry(*state)).collect(),
     };
     let mut lines = vec![String::new(), String::new()];
-    lines.extend(DayState::ALL.chunks(2).map(pair));
+    lines.extend(status.states().chunks(2).map(pair));
     lines.push(String::new());
     lines.extend(spark(status, dates));
     lines
@@ -157,7 +157,8 @@ pub(super) fn years(status: &Status, palette: Palette) -> Vec<String> {
         *state = cell.state.max(*state);
     }
     let mut lines = grid(&rows, status.grain == Grain::Week, palette);
-    let legend: Vec<_> = DayState::ALL
+    let legend: Vec<_> = status
+        .states()
         .iter()
         .map(|state| format!("{} {}", palette.paint(state.tone(), state.sign()), state.word()))
         .collect();
