@@ -161,7 +161,8 @@ impl<'a> Look<'a> {
         let is_partitioned = relation.kind == RelationKind::Partitioned;
         let only = if is_partitioned { "" } else { "only " };
         // What is merged later may move a row to another interval.
-        let column = job.time_column.as_ref().filter(|_| job.calendar.is_some() && job.mode != LoadMode::Merge);
+        let column =
+            job.time_column.as_ref().filter(|_| job.calendar.is_some() && job.mode != LoadMode::Merge);
         let column = column.and_then(|name| relation.column(name));
         let time = column.and_then(|column| {
             let data_type = column.data_type.unwrapped();
@@ -234,7 +235,8 @@ impl<'a> Look<'a> {
 
     /// Finds every interval without a row by reading all times once.
     async fn all_missing(&self, counted: &[&Held]) -> Result<HashSet<DataInterval>> {
-        let (Some(column), Some(kind), Some(calendar)) = (&self.job.time_column, self.time, self.job.calendar)
+        let (Some(column), Some(kind), Some(calendar)) =
+            (&self.job.time_column, self.time, self.job.calendar)
         else {
             return Ok(HashSet::new());
         };

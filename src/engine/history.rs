@@ -87,11 +87,7 @@ pub async fn recorded(ledger: &Ledger, session: &Session, job: &Job) -> Result<V
 }
 
 /// The destination's clock before the first look, what the ledger says, and whether it is there.
-async fn known(
-    ledger: &Ledger,
-    session: &Session,
-    job: &Job,
-) -> Result<(DateTime<Utc>, Vec<Known>, Ground)> {
+async fn known(ledger: &Ledger, session: &Session, job: &Job) -> Result<(DateTime<Utc>, Vec<Known>, Ground)> {
     let evidence = ledger.evidence(session, &job.into).await?;
     let known = ledger.known(session, job, &evidence).await?;
     let held = known.iter().filter(|known| known.state.has_rows());

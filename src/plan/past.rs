@@ -58,10 +58,9 @@ fn previous(context: &Context<'_>, interval: &DataInterval) -> DataInterval {
 }
 
 fn is_done(context: &Context<'_>, interval: &DataInterval) -> bool {
-    context
-        .ledger
-        .get(interval)
-        .is_some_and(|record| (record.state.has_rows() && record.loss.is_none()) || record.state == State::Skipped)
+    context.ledger.get(interval).is_some_and(|record| {
+        (record.state.has_rows() && record.loss.is_none()) || record.state == State::Skipped
+    })
 }
 
 fn state(context: &Context<'_>, interval: &DataInterval) -> &'static str {

@@ -7,9 +7,9 @@
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 
+use super::Found;
 use crate::config::job::{Catchup, Job};
 use crate::interval::{Calendar, DataInterval, Unit, minute_text};
-use super::Found;
 use crate::ledger::{Activity, IntervalRecord, Snapshot};
 use crate::plan::{self, Loss};
 use crate::report::calendar::{Cell, DayState, Grain, Status};
