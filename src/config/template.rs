@@ -89,6 +89,24 @@ pub fn check(
     trial.iter().map(problem_of).collect()
 }
 
+/// The params that a template can print: those it names, or all if it uses `params` in another way.
+pub fn params_used<'p>(
+    template: &str,
+    params: &'p BTreeMap<String, toml::Value>,
+) -> impl Iterator<Item = (&'p String, &'p toml::Value)> {
+    let environment = environment();
+    // Parsing costs nothing where there is nothing to look for; a broken template is found elsewhere.
+    let parsed = if params.is_empty() { None } else { environment.template_from_str(template).ok() };
+    let used = parsed.map(|parsed| parsed.undeclared_variables(true)).unwrap_or_default();
+    let all = used.contains("params");
+    let named = move |name: &str| {
+        let path = format!("params.{name}");
+        used.iter()
+            .any(|used| *used == path || used.strip_prefix(&*path).is_some_and(|rest| rest.starts_with('.')))
+    };
+    params.iter().filter(move |(name, _)| all || named(name))
+}
+
 fn environment<'a>() -> Environment<'a> {
     let mut environment = Environment::new();
     environment.set_debug(true);

@@ -26,8 +26,9 @@ impl LoadMode {
 }
 
 impl Job {
-    /// Hashes what decides the rows: source, table or query, into, columns, casts, condition, mode,
-    /// key, time column and scope; 32 hexadecimal digits. Sizes and retries do not count.
+    /// Hashes what decides the rows: source, table or query with the params that it uses, into, columns,
+    /// casts, condition, mode, key, time column and scope; 32 hexadecimal digits. Sizes and retries do
+    /// not count.
     #[must_use]
     pub fn definition_hash(&self) -> String {
         format!("{:032x}", xxh3_128(self.definition().as_bytes()))
@@ -42,7 +43,14 @@ impl Job {
         line("source", &self.source);
         match &self.origin {
             Origin::Table(name) => line("table", &name.to_string()),
-            Origin::Query(query) => line("query", query),
+            Origin::Query(query) => {
+                line("query", query);
+                // Those of [defaults] reach every job, and most queries do not use them.
+                for (name, value) in template::params_used(query, &self.params) {
+                    line("param", name);
+                    line("value", &value.to_string());
+                }
+            }
         }
         line("into", &self.into.to_string());
         self.columns.iter().flatten().for_each(|column| line("column", column));

@@ -326,6 +326,27 @@ fn the_hash_of_a_definition_never_changes_by_itself() {
 }
 
 #[test]
+fn the_params_that_a_query_uses_are_part_of_its_definition() {
+    let own = |query: &str, params: &str| {
+        job(&format!("query = \"{query}\"\ninto = \"t\"\nmode = \"append\"\nparams = {params}"))
+            .definition_hash()
+    };
+    for query in
+        ["select {{ params['r'].x }}", "{% set p = params %}select {{ p.r.x }}", "select {{ params.r.x }}"]
+    {
+        let eu = own(query, "{ r = { x = 'eu' } }");
+        assert_ne!(eu, own(query, "{ r = { x = 'us' } }"), "{query}");
+        assert_eq!(eu, own(query, "{ r = { x = 'eu' } }"), "{query}");
+    }
+    let two = |params| own("select {{ params.r }}, {{ params.s }}", params);
+    assert_ne!(two("{ r = 'a', s = 'b' }"), two("{ r = 'b', s = 'a' }"));
+    assert_ne!(two("{ r = 1, s = 1 }"), two("{ r = 1, s = '1' }"), "a literal of another type");
+    let plain = own("select 1 as params", "{}");
+    assert_eq!(plain, own("select 1 as params", "{ unused = 7 }"), "of [defaults], for another job");
+    insta::assert_snapshot!(plain, @"4c942c78f00034a597df8263b3ff6ced");
+}
+
+#[test]
 fn job_names_are_plain() {
     for good in ["users", "a.b-c_1", "_x", "2026"] {
         assert_eq!(check_name(good), Ok(()), "{good}");
