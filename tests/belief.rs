@@ -71,7 +71,11 @@ async fn a_table_that_was_dropped_is_not_made_anew_for_the_next_day_alone() {
     project.destination.exec("drop table mart.events").await;
     refused_by_all(&project, "are recorded as loaded into mart.events, which is gone").await;
     let consumers = "select count(*) from pgtide.loaded";
-    assert_eq!(project.destination.scalar(consumers).await, "0", "no consumer is told of a table that is gone");
+    assert_eq!(
+        project.destination.scalar(consumers).await,
+        "0",
+        "no consumer is told of a table that is gone"
+    );
     let next = JOB.replace("end_date = 2024-01-03", "");
     std::fs::write(project.folder().join("jobs/events.toml"), next).unwrap();
     project.pgtide("run events --date 2024-01-04").run().await.expect(78);
@@ -92,11 +96,41 @@ async fn a_table_that_was_made_anew_is_another_one_whatever_its_name() {
                  alter table mart.kept rename to events";
     project.destination.exec(again).await;
     refused_by_all(&project, "which is gone: the table of this name is another one").await;
+    // Nothing was changed by what was refused.
+    assert_eq!(count(&project, "mart.events").await, "72");
     // Rows that pgtide did not load there are not replaced unless that is said.
     project.pgtide("run events --stale").run().await.expect(78);
     let reload = "run events --from-date 2024-01-01 --to-date 2024-01-03 --reload";
     project.pgtide(reload).run().await.expect(0);
     project.assert_loaded("public.events", "mart.events").await;
+}
+
+#[tokio::test]
+async fn of_a_table_that_was_restored_what_agrees_is_kept_and_the_rest_is_loaded() {
+    let project = loaded("lost_rebind", JOB).await;
+    let again = "create table mart.kept as table mart.events; drop table mart.events;
+                 alter table mart.kept rename to events;
+                 delete from mart.events where id = 30 or id >= 48";
+    project.destination.exec(again).await;
+    let rebind = |more: &str| project.pgtide(&format!("mark events {more}--rebind --reason restored"));
+    rebind("failed ").run().await.expect(2);
+    let said = rebind("loaded ").run().await.expect(1).stdout;
+    for line in [
+        "events 2024-01-01  loaded -> loaded  (24 rows, as recorded)",
+        "events 2024-01-02  loaded -> stale  (23 rows of 24)",
+        "events 2024-01-03  loaded -> failed  (0 rows of 24)",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+    let rows = "select string_agg(concat_ws(' ', key, state, rows, table_oid = 'mart.events'::regclass), ', '
+                                  order by key) from pgtide.interval";
+    let kept = "2024-01-01 loaded 24 t, 2024-01-02 stale 24 t, 2024-01-03 failed t";
+    assert_eq!(project.destination.scalar(rows).await, kept);
+    project.pgtide("run events --stale").run().await.expect(0);
+    project.assert_loaded("public.events", "mart.events").await;
+    let said = rebind("loaded ").run().await.expect(0).stdout;
+    assert_eq!(said, "all that is recorded of events is in mart.events\n");
+    project.pgtide("status events --exit-code").run().await.expect(0);
 }
 
 #[tokio::test]
@@ -160,7 +194,8 @@ async fn a_leaf_that_was_dropped_takes_its_days_with_it() {
         .await;
     let project = Project::new(&pair).job("events", JOB);
     project.pgtide("run events").run().await.expect(0);
-    let more = "create table mart.e4 partition of mart.events for values from ('2024-01-04Z') to ('2024-01-05Z')";
+    let more =
+        "create table mart.e4 partition of mart.events for values from ('2024-01-04Z') to ('2024-01-05Z')";
     project.destination.exec(more).await;
     project.pgtide("run events").run().await.expect(0);
     project.destination.exec("truncate mart.e2").await;
@@ -185,7 +220,10 @@ async fn a_table_or_a_schema_that_was_renamed_is_named_as_it_is_now() {
     project.pgtide("run events").run().await.expect(0);
     assert_eq!(count(&project, "mart.events_old").await, "72");
     std::fs::write(project.folder().join("jobs/events.toml"), JOB).unwrap();
-    project.destination.exec("alter table mart.events_old rename to events; alter schema mart rename to m2").await;
+    project
+        .destination
+        .exec("alter table mart.events_old rename to events; alter schema mart rename to m2")
+        .await;
     refused_by_all(&project, "which is named m2.events now").await;
 }
 
@@ -195,7 +233,8 @@ async fn another_table_in_into_has_none_of_the_rows() {
     project.destination.exec("create table mart.other (like mart.events)").await;
     let other = JOB.replace("into = \"mart.events\"", "into = \"mart.other\"");
     std::fs::write(project.folder().join("jobs/events.toml"), other).unwrap();
-    refused_by_all(&project, "are recorded as loaded into mart.events, and `into` names mart.other now").await;
+    refused_by_all(&project, "are recorded as loaded into mart.events, and `into` names mart.other now")
+        .await;
     project.pgtide("run events --stale").run().await.expect(0);
     assert_eq!(count(&project, "mart.other").await, "72");
     project.pgtide("run events").run().await.expect(0);
@@ -205,7 +244,8 @@ async fn another_table_in_into_has_none_of_the_rows() {
 async fn another_project_with_a_job_of_the_name_is_not_told_that_its_rows_are_there() {
     let project = loaded("lost_project", JOB).await;
     project.source.exec("create table public.visits as table public.events").await;
-    let pair = crate::support::Pair { source: project.source.clone(), destination: project.destination.clone() };
+    let pair =
+        crate::support::Pair { source: project.source.clone(), destination: project.destination.clone() };
     let theirs = JOB.replace("public.events", "public.visits").replace("mart.events", "mart.visits");
     let another = Project::new(&pair).job("events", &theirs);
     let said = another.pgtide("run events").run().await.expect(78).stderr;
@@ -216,7 +256,9 @@ async fn another_project_with_a_job_of_the_name_is_not_told_that_its_rows_are_th
 
 #[tokio::test]
 async fn a_table_that_is_loaded_whole_is_loaded_again_when_that_is_asked_for() {
-    for (hint, how) in [("lost_whole_drop", "drop table mart.events"), ("lost_whole_empty", "truncate mart.events")] {
+    for (hint, how) in
+        [("lost_whole_drop", "drop table mart.events"), ("lost_whole_empty", "truncate mart.events")]
+    {
         let pair = databases(hint).await;
         pair.source.exec(SOURCE).await;
         pair.destination.exec("create schema mart").await;

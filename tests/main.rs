@@ -32,10 +32,10 @@ mod airflow_query;
 mod backfills;
 /// Wrong input of every kind: one clear line, the right exit code, nothing changed, no secret and no value.
 mod bad_input;
-/// What is recorded as loaded and is not in the table any more: every verb says so, and what mends it.
-mod belief;
 /// Calendars and schedules that make no sense: the key or the date by name, nothing changed.
 mod bad_schedules;
+/// What is recorded as loaded and is not in the table any more: every verb says so, and what mends it.
+mod belief;
 /// Postgres agrees where days, weeks, months and hours begin, in every zone.
 mod calendar;
 /// Runs meet runs, signals and take-overs: one load, nothing lost, nothing in the way.

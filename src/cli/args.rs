@@ -316,6 +316,9 @@ pub struct MarkArgs {
     /// Why; the ledger keeps it with your name
     #[arg(long, value_name = "TEXT")]
     pub reason: String,
+    /// With loaded: keep what a table that was made anew holds as it is recorded
+    #[arg(long)]
+    pub rebind: bool,
     /// Which intervals; none for a table that is loaded whole.
     #[command(flatten)]
     pub dates: DatesArgs,

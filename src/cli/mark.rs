@@ -1,5 +1,9 @@
 //! `pgtide mark`: a person says what state intervals have, and why; the ledger keeps both.
 
+mod rebind;
+
+use std::collections::HashSet;
+
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
@@ -10,7 +14,7 @@ use crate::config::job::Job;
 use crate::config::project::Project;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exit;
-use crate::interval::minute_text;
+use crate::interval::{DataInterval, minute_text};
 use crate::ledger::{Ledger, MarkRequest, Owner, Snapshot, TableRef};
 use crate::plan::{self, Action, Dates, Planned};
 use crate::postgres::catalog;
@@ -31,8 +35,15 @@ pub(super) async fn run(args: MarkArgs, context: &Context) -> anyhow::Result<u8>
     let project = loading::project(context, None)?;
     let job = project.job(&args.job)?;
     let state = State::from(args.state);
-    let planned = intervals(&job, state, args.dates.to_dates(), Utc::now())?;
-    let marks = stoppable(context, mark_all(&project, &job, (state, &args.reason), planned)).await?;
+    let dates = args.dates.to_dates();
+    let marks = if args.rebind {
+        let named = rebound(&job, state, dates)?;
+        let rebind = Box::pin(rebind::rebind(&project, &job, &args.reason, named));
+        stoppable(context, rebind).await?
+    } else {
+        let planned = intervals(&job, state, dates, Utc::now())?;
+        stoppable(context, mark_all(&project, &job, (state, &args.reason), planned)).await?
+    };
     match context.output.format {
         Format::Text => context.output.print(&text(&job, state, &marks, context.output.verbose)),
         Format::Json => context.output.print(&format!("{}\n", object(&job, state, &args.reason, &marks))),
@@ -44,8 +55,22 @@ pub(super) async fn run(args: MarkArgs, context: &Context) -> anyhow::Result<u8>
             }
             error.kind().policy().exit_code
         }
+        None if args.rebind && marks.iter().any(|mark| mark.state != State::Loaded) => exit::FAILED,
         None => exit::DONE,
     })
+}
+
+/// The intervals that are to be rebound; none for all that are lost.
+fn rebound(job: &Job, state: State, dates: Dates) -> Result<Option<HashSet<DataInterval>>> {
+    if state != State::Loaded {
+        let what = format!("--rebind compares what is recorded as loaded, and {state} needs no table");
+        return Err(Error::new(ErrorKind::Usage, what).with_hint("leave --rebind out, or write loaded"));
+    }
+    if dates == Dates::Due {
+        return Ok(None);
+    }
+    let planned = intervals(job, state, dates, Utc::now())?;
+    Ok(Some(planned.into_iter().map(|planned| planned.interval).collect()))
 }
 
 impl From<MarkArg> for State {
@@ -64,6 +89,8 @@ struct Mark {
     planned: Planned,
     /// Its state before; none if the ledger did not know it.
     before: Option<State>,
+    /// Its state afterwards.
+    state: State,
     result: Result<()>,
 }
 
@@ -126,20 +153,21 @@ async fn mark_all(
         job: job.name.clone(),
         table: TableRef { oid: relation.oid, name: relation.name.to_string() },
         scope: job.scope.clone(),
-        interval: crate::interval::DataInterval::WHOLE,
+        interval: DataInterval::WHOLE,
         key: String::new(),
         timezone: job.calendar.map(|calendar| calendar.timezone.name().to_owned()),
         definition_hash: job.definition_hash(),
         state,
         reason: reason.to_owned(),
         owner: owner(),
+        rebinds: false,
     };
     let mut marks = Vec::new();
     for planned in planned {
         let request = MarkRequest { interval: planned.interval, key: planned.key.clone(), ..request.clone() };
         let result = ledger.mark(&session, &request).await;
         let is_lost = session.is_closed();
-        marks.push(Mark { before: state_before(&before, &planned), planned, result });
+        marks.push(Mark { before: state_before(&before, &planned), planned, state, result });
         if is_lost {
             // What is left was not marked, and the next would only say the same.
             break;
@@ -184,17 +212,23 @@ fn text(job: &Job, state: State, marks: &[Mark], verbose: bool) -> String {
             text.push_str(&format!("  ... {} more, with -v\n", done.len() - LISTED));
         }
         if all || index < LISTED / 2 || index >= done.len() - LISTED / 2 {
-            text.push_str(&line(job, state, mark));
+            text.push_str(&line(job, mark));
         }
     }
-    if !done.is_empty() {
-        text.push_str(&consequence(job, state, done.len()));
+    for state in [State::Loaded, State::Failed, State::Skipped, State::Stale] {
+        let number = done.iter().filter(|mark| mark.state == state).count();
+        if number > 0 {
+            text.push_str(&consequence(job, state, number));
+        }
+    }
+    if marks.is_empty() && state == State::Loaded {
+        text.push_str(&format!("all that is recorded of {} is in {}\n", escaped(&job.name), job.into));
     }
     text
 }
 
 /// `orders 2026-01-05  failed -> skipped`.
-fn line(job: &Job, state: State, mark: &Mark) -> String {
+fn line(job: &Job, mark: &Mark) -> String {
     let name =
         if job.calendar.is_some() { format!("{} {}", job.name, mark.planned.key) } else { job.name.clone() };
     let before = mark.before.map_or("never loaded", State::as_str);
@@ -202,8 +236,10 @@ fn line(job: &Job, state: State, mark: &Mark) -> String {
         Action::Wait { ready_at } => {
             format!("  (complete {})", minute_text(&ready_at.with_timezone(&job.timezone)))
         }
+        Action::Skip if mark.planned.reason.contains("rows") => format!("  ({})", mark.planned.reason),
         _ => String::new(),
     };
+    let state = mark.state;
     format!("{}  {before} -> {state}{wait}\n", escaped(&name))
 }
 
@@ -226,6 +262,7 @@ fn object(job: &Job, state: State, reason: &str, marks: &[Mark]) -> Value {
         .map(|mark| {
             let error = mark.result.as_ref().err();
             json!({ "interval": mark.planned.key, "before": mark.before.map(State::as_str),
+                "state": mark.state.as_str(),
                 "marked": error.is_none(), "error": error.map(Error::chain),
                 "error_kind": error.map(|e| error::kind_name(e.kind())) })
         })

@@ -34,6 +34,8 @@ pub struct MarkRequest {
     pub reason: String,
     /// Who.
     pub owner: Owner,
+    /// Whether what is recorded stands, in this table from now on.
+    pub rebinds: bool,
 }
 
 impl MarkRequest {
@@ -79,6 +81,19 @@ where id = $1";
 const SET_OTHER: &str = "
 update pgtide.interval set
     state = $2, reason = $3, token = null, tries = 0, timezone = $4
+where id = $1";
+
+/// What stands goes on in another table; what failed is recorded as never loaded there.
+const REBIND: &str = "
+with left_over as (delete from pgtide.batch where interval_id = $1)
+update pgtide.interval set
+    state = case $2 when 'loaded' then state else $2 end, reason = $3, token = null, tries = 0,
+    error_code = null, error_message = null, table_oid = $4, table_name = $5, table_file = {file}, scope = $6,
+    definition_hash = $7,
+    loaded_at = case when $2 <> 'failed' then loaded_at end,
+    load_started_at = case when $2 <> 'failed' then load_started_at end,
+    rows = case when $2 <> 'failed' then rows end, bytes = case when $2 <> 'failed' then bytes end,
+    batches = case when $2 <> 'failed' then batches end, digest = case when $2 <> 'failed' then digest end
 where id = $1";
 
 const AUDIT: &str = "
@@ -152,6 +167,9 @@ impl Ledger {
         doing: &str,
         (id, request): (i64, &MarkRequest),
     ) -> Result<()> {
+        if request.rebinds {
+            return self.rebind(session, doing, (id, request)).await;
+        }
         if request.state == State::Loaded {
             return self.set_loaded(session, doing, (id, request)).await;
         }
@@ -169,12 +187,7 @@ impl Ledger {
         doing: &str,
         (id, request): (i64, &MarkRequest),
     ) -> Result<()> {
-        let part = Part { job: &request.job, interval: request.interval, table_oid: request.table.oid };
-        if let Some((job, key)) = self.overlap(session, doing, &part, request.scope.as_deref()).await? {
-            let what = format!("{doing}: {job} {key} covers the same rows of {}", request.table.name);
-            return Err(Error::new(ErrorKind::Preflight, what)
-                .with_hint("give each of two jobs into one table its own scope"));
-        }
+        self.refuse_overlap(session, doing, request).await?;
         let params: [&(dyn ToSql + Sync); 7] = [
             &id,
             &request.reason,
@@ -186,6 +199,31 @@ impl Ledger {
         ];
         let sql = self.sql(&SET_LOADED.replace("{file}", &file_of("$4")));
         session.execute(doing, &sql, &params).await.map(drop)
+    }
+
+    async fn rebind(&self, session: &Session, doing: &str, (id, request): (i64, &MarkRequest)) -> Result<()> {
+        self.refuse_overlap(session, doing, request).await?;
+        let params: [&(dyn ToSql + Sync); 7] = [
+            &id,
+            &request.state.as_str(),
+            &request.reason,
+            &request.table.oid,
+            &request.table.name,
+            &request.scope,
+            &request.definition_hash,
+        ];
+        let sql = self.sql(&REBIND.replace("{file}", &file_of("$4")));
+        session.execute(doing, &sql, &params).await.map(drop)
+    }
+
+    async fn refuse_overlap(&self, session: &Session, doing: &str, request: &MarkRequest) -> Result<()> {
+        let part = Part { job: &request.job, interval: request.interval, table_oid: request.table.oid };
+        if let Some((job, key)) = self.overlap(session, doing, &part, request.scope.as_deref()).await? {
+            let what = format!("{doing}: {job} {key} covers the same rows of {}", request.table.name);
+            return Err(Error::new(ErrorKind::Preflight, what)
+                .with_hint("give each of two jobs into one table its own scope"));
+        }
+        Ok(())
     }
 
     async fn require_loaded(&self, session: &Session, doing: &str, id: i64) -> Result<()> {

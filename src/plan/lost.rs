@@ -149,7 +149,9 @@ impl Lost {
             1 => format!("{name}: {first} is recorded as loaded into {table}, {what}"),
             number => {
                 let (number, what) = (grouped(number as i64), what.replace("of it any", "of them any"));
-                format!("{name}: {number} intervals, {first} to {last}, are recorded as loaded into {table}, {what}")
+                format!(
+                    "{name}: {number} intervals, {first} to {last}, are recorded as loaded into {table}, {what}"
+                )
             }
         }
     }
@@ -160,12 +162,14 @@ impl Lost {
             Some(_) => format!("pgtide run {name} --stale"),
             None => format!("pgtide run {name} --reload"),
         };
+        let rebind = format!("pgtide mark {name} loaded --rebind --reason '...'");
+        let keeps = "keeps what the table holds as it is recorded, and says what is not";
         match &self.loss.cause {
             Cause::Dropped if job.create => vec![format!("{stale} makes the table and loads them again")],
             Cause::Dropped => vec![format!("make the table; then {stale} loads them again")],
             Cause::Replaced if job.mode == LoadMode::Merge => vec![format!("{stale} merges them again")],
             Cause::Replaced => {
-                let mut hints = self.marks(job);
+                let mut hints = vec![format!("{rebind} {keeps}")];
                 hints.extend(self.reloads(job, "replaces what is there by what the source has"));
                 hints
             }
@@ -184,19 +188,13 @@ impl Lost {
             Cause::Emptied => {
                 let mut hints = vec![format!("{stale} loads them again")];
                 hints.extend(self.flags(job).into_iter().map(|dates| {
-                    format!("pgtide mark {name} skipped{dates} --reason '...', if they were removed on purpose")
+                    format!(
+                        "pgtide mark {name} skipped{dates} --reason '...', if they were removed on purpose"
+                    )
                 }));
                 hints
             }
         }
-    }
-
-    /// Commands that take what the table holds for what is recorded.
-    fn marks(&self, job: &Job) -> Vec<String> {
-        let command = |dates: String| {
-            format!("pgtide mark {} loaded{dates} --reason '...' keeps what is there", job.name)
-        };
-        self.flags(job).into_iter().map(command).collect()
     }
 
     fn reloads(&self, job: &Job, what: &str) -> Vec<String> {

@@ -84,6 +84,7 @@ impl World {
             state,
             reason: "because".to_owned(),
             owner: owner("laptop"),
+            rebinds: false,
         }
     }
 

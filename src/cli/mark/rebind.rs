@@ -29,8 +29,14 @@ pub(super) async fn rebind(
     }
     let evidence = ledger.evidence(&session, &job.into).await?;
     let Some(table) = &evidence.table else {
-        return Err(Error::new(ErrorKind::Preflight, format!("there is no table {} to compare with", job.into))
-            .with_hint(format!("pgtide run {} --stale makes it, with `create = true`, and loads all", job.name)));
+        return Err(Error::new(
+            ErrorKind::Preflight,
+            format!("there is no table {} to compare with", job.into),
+        )
+        .with_hint(format!(
+            "pgtide run {} --stale makes it, with `create = true`, and loads all",
+            job.name
+        )));
     };
     let lost = lost((&ledger, &session), job, &evidence).await?;
     let lost: Vec<_> =
