@@ -9,7 +9,7 @@ use pgtide::config::connection::{
 use pgtide::error::ErrorKind;
 use pgtide::name::TableName;
 use pgtide::postgres::catalog::{
-    self, OnDelete, Persistence, Privilege, Relation, RelationKind, TypeKind, find_relation,
+    self, OnDelete, Persistence, Privilege, Relation, RelationKind, RuleEvent, TypeKind, find_relation,
 };
 use pgtide::postgres::connect::{Session, Side};
 
@@ -123,7 +123,11 @@ async fn a_table_is_read_with_all_that_decides_how_it_is_loaded() {
     assert_eq!(t.columns.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["id", "day", "note", "twice"]);
     assert_eq!(t.primary_key, ["id"]);
     assert_eq!(t.triggers, ["watch"]);
-    assert!(t.has_rules && t.lockable && !t.row_security);
+    assert_eq!(
+        t.rules.iter().map(|r| (r.name.as_str(), r.event)).collect::<Vec<_>>(),
+        [("r", RuleEvent::Insert)]
+    );
+    assert!(t.lockable && !t.row_security && !t.has_inheritors);
     assert_eq!(t.estimated_rows, Some(100));
     assert!(t.index_on("day") && t.index_on("id") && !t.index_on("note"));
     assert!(t.is_unique_key(&["id".to_owned()]));

@@ -46,12 +46,16 @@ mod connections;
 mod exactly_once;
 /// Sessions, servers and networks fail in the middle: a run goes on, or says what to do.
 mod faults;
+/// Code that is not pgtide's runs with a load, such as triggers, rules and hooks: no row goes or comes unseen.
+mod foreign_code;
 /// What another live run holds: 75 for who asks once, and another look for the schedule.
 mod held;
 /// What is kept from one interval to the next, and what must be noticed all the same.
 mod intervals;
 /// Limits over processes: never more at once, runs first, a backfill always goes on.
 mod limits;
+/// Keys of a merge: one that comes twice is refused in whatever batches, and equal ones become the same.
+mod merge_keys;
 /// A program of the user is told how runs ended.
 mod notify;
 /// Who is first of those that wait for the same slots.

@@ -176,9 +176,14 @@ impl Tries<'_> {
         let commands = Commands::new(job);
         let reload =
             self.work.request.reload || matches!(self.planned.action, Action::Reload) || engine.options.force;
+        let reacts = !(target.triggers.is_empty() && target.rules.is_empty());
         Rules {
             mode: job.mode,
-            commit: commit_policy(job, claim.was_loaded || reload || !target.triggers.is_empty()),
+            commit: match commit_policy(job, claim.was_loaded || reload || reacts) {
+                // What publishes staged rows would fire them.
+                CommitPolicy::Staged if self.work.resolved.has_insert_rules() => CommitPolicy::Interval,
+                policy => policy,
+            },
             key: job.key.clone(),
             resume_column: job.resume_key.as_ref().and_then(|k| target.columns.iter().position(|c| c == k)),
             limits: job.limits,

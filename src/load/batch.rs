@@ -179,8 +179,14 @@ impl Load<'_> {
 
     /// Records the batch and commits, in one flight: a COMMIT after a record that was refused is a rollback.
     async fn commit_batch(&self, session: &Session, record: &BatchRecord, doing: &str) -> Result<()> {
-        let commit = session.batch(doing, "commit");
-        self.ledger.record_batch_then(session, self.claim, record, commit).await?;
+        let recording = async {
+            let commit = session.batch(doing, "commit");
+            self.ledger.record_batch_then(session, self.claim, record, commit).await
+        };
+        // Sent in front of the record, which then fails with it. Staged rows have nothing that waits.
+        let deferred = async { if self.is_staged() { Ok(()) } else { self.run_deferred(session).await } };
+        let (deferred, recorded) = join!(deferred, recording);
+        deferred.and(recorded)?;
         self.say_committed(record.number, (record.rows, record.bytes));
         Ok(())
     }
@@ -328,9 +334,7 @@ impl Load<'_> {
             return Err(self.dropped_rows(&doing, rows, stored));
         }
         if self.rules.mode == LoadMode::Merge {
-            let sql = merge::merge(self.target, &self.rules.key);
-            let merged = session.execute(&self.doing(&format!("merging batch {number}")), &sql, &[]).await;
-            merged.map_err(|error| self.same_key_twice(error))?;
+            self.merge(session, number, rows).await?;
         }
         Ok(BatchRecord {
             number,
@@ -351,26 +355,14 @@ impl Load<'_> {
         }
     }
 
-    /// `ON CONFLICT` cannot change a row twice in one statement.
-    fn same_key_twice(&self, error: Error) -> Error {
-        if error.sqlstate() != Some("21000") {
-            return error;
-        }
-        error.with_hint(format!(
-            "the source gives two rows with the same ({}): make its rows unique, or add a column to `key`",
-            self.rules.key.join(", ")
-        ))
-    }
-
     pub(super) fn dropped_rows(&self, doing: &str, sent: u64, stored: u64) -> Error {
         let error =
             Error::new(ErrorKind::Mismatch, format!("{doing}: sent {sent} rows, {stored} were stored"));
-        match self.target.triggers.as_slice() {
-            [] => error,
-            names => error
-                .with_detail(format!("triggers on {}: {}", self.target.name, names.join(", ")))
-                .with_hint("a BEFORE trigger that returns null drops rows: disable it for the load"),
+        if self.target.triggers.is_empty() && self.target.rules.is_empty() {
+            return error;
         }
+        let hint = "a BEFORE trigger that returns null, or a rule, drops rows: disable it for the load";
+        self.suspect(error, hint)
     }
 }
 

@@ -3,12 +3,16 @@
 
 use futures::join;
 
-use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, Written, append, hooks, merge, stage};
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, Written, append, hooks, stage};
 use crate::config::job::{LoadMode, OnEmpty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::ledger::Totals;
 use crate::postgres::connect::Session;
+use crate::postgres::ident;
+
+/// The step number of a count that differs, in the fence.
+const COUNT_STEP: i32 = -1;
 
 /// What the source said of the rows.
 #[derive(Debug, Clone)]
@@ -52,11 +56,11 @@ impl Load<'_> {
         if self.is_staged() {
             self.publish(session, written).await?;
         }
-        if written.is_open && self.rules.mode == LoadMode::Merge {
-            session.batch("dropping the table to merge from", &merge::drop_temporary()).await?;
-        }
         hooks::run(session, "post_sql", &self.rules.post_sql).await?;
         self.count_again(session, written).await?;
+        if self.rules.mode == LoadMode::Merge {
+            self.end_merge(session, written.is_open).await?;
+        }
         self.commit(session, read, written).await?;
         let rows = written.rows + self.claim.resume_rows;
         Ok(Finished { rows, bytes: written.bytes, batches: written.batches })
@@ -84,7 +88,10 @@ impl Load<'_> {
             source_system: read.system_identifier,
             single_transaction: written.is_open,
         };
-        let settled = self.ledger.settle(session, self.claim, &totals).await?;
+        // Nothing writes to a user's table from here on; what had waited for this fails what is sent behind it.
+        let settling = self.ledger.settle(session, self.claim, &totals);
+        let (deferred, settled) = join!(self.run_deferred(session), settling);
+        let settled = deferred.and(settled)?;
         let doing = self.doing("committing the last transaction");
         let folded = self.ledger.fold(session, self.claim, &settled);
         let (folded, committed) = join!(folded, session.batch(&doing, "commit"));
@@ -164,26 +171,47 @@ impl Load<'_> {
             .with_hint(format!("`max_shrink = {max_shrink}` in the job refuses this; nothing was replaced")))
     }
 
-    /// Where triggers, a cast of the time column or a scope that the source does not keep to could put
-    /// rows elsewhere, the table itself is counted.
+    /// Where triggers, rules, hooks, a cast of the time column or a scope that the source does not keep to could
+    /// put rows elsewhere, the table itself is counted.
     async fn count_again(&self, session: &Session, written: &Written) -> Result<()> {
+        let has_foreign_code = self.has_foreign_code();
         let owns = matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace);
-        let sure = self.target.triggers.is_empty() && !self.target.time_is_cast && !self.target.has_scope;
-        if !owns || sure {
+        let may_differ = owns && (self.target.time_is_cast || self.target.has_scope);
+        if !has_foreign_code && !may_differ {
             return Ok(());
         }
-        let stored = self.count_owned(session).await?;
-        if stored == written.rows {
+        self.run_deferred(session).await?;
+        let (stored, known) = match self.rules.mode {
+            LoadMode::DeleteInsert | LoadMode::Replace => (self.count_owned(session).await?, written.rows),
+            LoadMode::Append => (self.count_added(session).await?, written.rows + self.claim.resume_rows),
+            LoadMode::Merge => return self.count_merged(session, written.rows).await,
+        };
+        if stored == known {
             return Ok(());
         }
+        // A hook may have put another table in its place: then that is what there is to say.
+        self.ledger.fence(session, self.claim, COUNT_STEP).await?;
         let doing = self.doing("counting the rows");
-        let context = format!("{doing}: {} were written, the table has {stored}", written.rows);
+        let context = format!("{doing}: {known} were written, the table has {stored}");
         let error = Error::new(ErrorKind::Mismatch, context);
-        Err(match self.target.triggers.as_slice() {
-            [] => error.with_hint("the cast of the time column moves rows to other intervals"),
-            names => error
-                .with_detail(format!("triggers on {}: {}", self.target.name, names.join(", ")))
-                .with_hint("a trigger that changes the time column moves rows to other intervals: disable it for the load"),
-        })
+        if has_foreign_code {
+            let hint = "what adds or removes rows, or changes the time column, must not run with the load";
+            return Err(self.suspect(error, hint));
+        }
+        Err(error.with_hint(if self.target.time_is_cast {
+            "the cast of the time column moves rows to other intervals"
+        } else {
+            "the source gives rows that the job's `scope` does not match: give `where` the same condition"
+        }))
+    }
+
+    /// Counts the rows that the attempts of the interval added.
+    async fn count_added(&self, session: &Session) -> Result<i64> {
+        let sql = append::count(self.target, &ident::quote(self.ledger.schema()));
+        let within = &self.target.within;
+        let params = within.to_params().into_iter().chain([&self.claim.interval_id as _]);
+        let row =
+            session.query_one(&self.doing("counting the rows"), &sql, &params.collect::<Vec<_>>()).await?;
+        Ok(row.get(0))
     }
 }

@@ -1,7 +1,8 @@
 //! `pre_sql` and `post_sql`: the user's statements inside our transactions.
 //!
 //! They run one at a time through the extended protocol, and the transaction must be the same one
-//! after each: a COMMIT inside a hook would survive our rollback.
+//! after each: a COMMIT inside a hook would survive our rollback. So must the encoding be: the rows that
+//! follow are bytes in it.
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connect::Session;
@@ -12,7 +13,7 @@ pub(super) async fn run(session: &Session, which: &str, statements: &[String]) -
     if statements.is_empty() {
         return Ok(());
     }
-    let transaction = current_transaction(session).await?;
+    let before = standing(session).await?;
     for (number, sql) in statements.iter().enumerate() {
         let doing = format!("running {which} statement {}", number + 1);
         if let Err(error) = session.client().execute(sql, &[]).await {
@@ -21,7 +22,14 @@ pub(super) async fn run(session: &Session, which: &str, statements: &[String]) -
         }
         // It may have deallocated what the session keeps prepared.
         session.forget_kept();
-        if current_transaction(session).await? != transaction {
+        let (transaction, encoding) = standing(session).await?;
+        if encoding != before.1 {
+            return Err(Error::new(ErrorKind::Config, format!("{doing}: it changed client_encoding"))
+                .with_hint(
+                    "remove it: rows are sent as UTF8 bytes, and would be stored as other characters",
+                ));
+        }
+        if transaction != before.0 {
             return Err(Error::new(ErrorKind::Config, format!("{doing}: it ended pgtide's transaction"))
                 .with_hint(
                     "remove COMMIT, ROLLBACK and the like: hooks are part of the load's transaction",
@@ -31,8 +39,10 @@ pub(super) async fn run(session: &Session, which: &str, statements: &[String]) -
     Ok(())
 }
 
-async fn current_transaction(session: &Session) -> Result<String> {
-    let sql = "select pg_catalog.pg_current_xact_id()::pg_catalog.text";
+/// The transaction that is open, and the encoding that rows are sent in.
+async fn standing(session: &Session) -> Result<(String, String)> {
+    let sql = "select pg_catalog.pg_current_xact_id()::pg_catalog.text,
+                      pg_catalog.current_setting('client_encoding')";
     let row = session.query_one("asking for the transaction's id", sql, &[]).await?;
-    Ok(row.get(0))
+    Ok((row.get(0), row.get(1)))
 }

@@ -24,15 +24,20 @@ use std::time::Duration;
 
 use crate::chunk::BatchLimits;
 use crate::config::job::{CommitPolicy, EmptyWith, LoadMode, OnEmpty};
+use crate::error::{Error, Result};
 use crate::event::{Event, Events, IntervalId};
 use crate::ledger::{Claim, Ledger};
 use crate::postgres::bound::Condition;
+use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 pub use batch::{Shared, Written};
 pub use finish::{Finished, Read};
 pub use stage::discard as discard_stage;
 pub use waits::Waits;
+
+/// What waits for the COMMIT would run after the rows were counted and the fence was passed.
+const RUN_DEFERRED: &str = "set constraints all immediate";
 
 /// How long a statement may wait for a lock that readers would queue behind.
 const EXCLUSIVE_LOCK_TIMEOUT: Duration = Duration::from_secs(5);
@@ -44,16 +49,37 @@ pub struct Target {
     pub name: String,
     /// The table, quoted.
     pub sql: String,
+    /// The table as it is read and emptied: `only` it, where others may inherit from it.
+    pub own_sql: String,
     /// The columns that are loaded, in the order of the query.
     pub columns: Vec<String>,
     /// The rows that the interval owns; an empty condition owns the whole table.
     pub owned: Condition,
+    /// The rows that the interval may add to: its time, as far as the job names a column for it, and its scope.
+    pub within: Condition,
     /// User triggers that could move or drop rows, by name.
     pub triggers: Vec<String>,
+    /// Rules that could do the same: each with its event.
+    pub rules: Vec<String>,
+    /// What `merge` has to know of its key.
+    pub merge_key: MergeKey,
     /// Whether the time column is computed from the source's by a cast.
     pub time_is_cast: bool,
     /// Whether the job owns only a part of the table.
     pub has_scope: bool,
+}
+
+/// How values of a merge's key are told apart.
+#[derive(Debug, Clone, Default)]
+pub struct MergeKey {
+    /// Key columns whose equal values need not be the same: `1.0` and `1.00`.
+    pub loose: Vec<String>,
+    /// The columns of each unique index on the key, as an index is made of them.
+    pub indexes: Vec<String>,
+    /// For each key column, quoted, what tells that a value equals another.
+    pub equals: Vec<(String, String)>,
+    /// Whether the source cannot give a key twice.
+    pub is_unique: bool,
 }
 
 /// What a job says about loading.
@@ -135,6 +161,43 @@ impl Load<'_> {
             LoadMode::Replace => replace::empty(self.target, self.rules.empty_with),
             LoadMode::DeleteInsert | LoadMode::Append | LoadMode::Merge => delete_insert::delete(self.target),
         }
+    }
+
+    /// Whether code that is not pgtide's runs in the load and could add, move or drop rows.
+    fn has_foreign_code(&self) -> bool {
+        let Rules { pre_sql, post_sql, .. } = self.rules;
+        let Target { triggers, rules, .. } = self.target;
+        !(triggers.is_empty() && rules.is_empty() && pre_sql.is_empty() && post_sql.is_empty())
+    }
+
+    /// Whether the keys that were merged are kept until the end: to find one that comes twice, in whatever
+    /// batches, or to find each again.
+    fn keeps_keys(&self) -> bool {
+        let is_needed = !self.target.merge_key.is_unique || self.has_foreign_code();
+        self.rules.mode == LoadMode::Merge && is_needed
+    }
+
+    /// Runs what the transaction has put off, such as triggers that wait for its end.
+    async fn run_deferred(&self, session: &Session) -> Result<()> {
+        session.batch(&self.doing("running what was put off to the commit"), RUN_DEFERRED).await
+    }
+
+    /// Names what could have moved rows, and how to have it not do so.
+    fn suspect(&self, error: Error, hint: &str) -> Error {
+        let Target { name, triggers, rules, .. } = self.target;
+        let of = |what: &str, names: &[String]| format!("{what} on {name}: {}", names.join(", "));
+        let mut error = error;
+        if !triggers.is_empty() {
+            error = error.with_detail(of("triggers", triggers));
+        }
+        if !rules.is_empty() {
+            error = error.with_detail(of("rules", rules));
+        }
+        let hooks = [("pre_sql", &self.rules.pre_sql), ("post_sql", &self.rules.post_sql)];
+        for (key, _) in hooks.iter().filter(|(_, sql)| !sql.is_empty()) {
+            error = error.with_detail(format!("the job has `{key}`"));
+        }
+        error.with_hint(hint)
     }
 
     fn notice(&self, message: impl Into<String>) {

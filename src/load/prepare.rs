@@ -3,6 +3,8 @@
 //! It commits before any writer starts. Only what the ledger accounts for is removed: where the table
 //! holds other rows than broken attempts stored, the load is refused.
 
+use futures::join;
+
 use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, delete_insert, hooks, stage};
 use crate::config::job::{CommitPolicy, LoadMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -35,10 +37,16 @@ impl Load<'_> {
             let sql = stage::create(self.target, &self.stage_sql());
             session.batch("making the staged table", &sql).await?;
         }
+        if self.keeps_keys() {
+            let sql = stage::create_keys(self.target, &self.rules.key, &self.stage_sql());
+            session.batch("making the table of the keys", &sql).await?;
+        }
         if !self.resumes() {
             self.ledger.forget_batches(session, self.claim).await?;
         }
-        self.ledger.fence(session, self.claim, CLEAR_STEP).await?;
+        let (deferred, fenced) =
+            join!(self.run_deferred(session), self.ledger.fence(session, self.claim, CLEAR_STEP));
+        deferred.and(fenced)?;
         session.batch("committing the first transaction", "commit").await
     }
 
@@ -46,6 +54,7 @@ impl Load<'_> {
         (self.claim.left_rows > 0 && !self.resumes())
             || !self.claim.left_stages.is_empty()
             || self.is_staged()
+            || self.keeps_keys()
             || (!self.rules.pre_sql.is_empty() && !self.is_single())
     }
 

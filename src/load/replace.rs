@@ -10,7 +10,7 @@ use crate::config::job::EmptyWith;
 #[must_use]
 pub(super) fn empty(target: &Target, with: EmptyWith) -> String {
     match with {
-        EmptyWith::Truncate if target.owned.sql.is_empty() => format!("truncate table {}", target.sql),
+        EmptyWith::Truncate if target.owned.sql.is_empty() => format!("truncate table {}", target.own_sql),
         EmptyWith::Truncate | EmptyWith::Delete => delete_insert::delete(target),
     }
 }

@@ -19,6 +19,17 @@ pub(super) fn create(target: &Target, stage_sql: &str) -> String {
     )
 }
 
+/// Makes a table for the keys that are merged; a second row with the same key is refused, as the target's own
+/// indexes would tell.
+#[must_use]
+pub(super) fn create_keys(target: &Target, key: &[String], stage_sql: &str) -> String {
+    let columns = ident::quote_list(key);
+    let table = format!("create unlogged table {stage_sql} as select {columns} from {} limit 0", target.sql);
+    let indexes = target.merge_key.indexes.iter();
+    let indexes = indexes.map(|index| format!("; create unique index on {stage_sql} ({index})"));
+    std::iter::once(table).chain(indexes).collect()
+}
+
 /// Removes a staged table, if it is there.
 #[must_use]
 pub(super) fn drop(stage_sql: &str) -> String {

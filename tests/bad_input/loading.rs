@@ -110,7 +110,7 @@ async fn the_same_key_twice_in_a_merge_is_told_with_the_key() {
     let pair = stage("bad_merge").await;
     let job =
         "query = 'select id % 5 as id, name from users'\ninto = 'mart.users'\nmode = 'merge'\nkey = ['id']\n";
-    let merge = case("twice", job, &["two rows with the same (id)", "(21000)"]).arguments(&["run", "users"]);
+    let merge = case("twice", job, &["two rows with the same (id)", "(23505)"]).arguments(&["run", "users"]);
     check(
         &pair,
         &[merge

@@ -193,13 +193,27 @@ fn words(sql: &str) -> Vec<String> {
     while let Some(start) = ["--", "/*"].into_iter().filter_map(|mark| rest.find(mark)).min() {
         text.push_str(&rest[..start]);
         text.push(' ');
-        let end = if rest[start..].starts_with("--") { "\n" } else { "*/" };
-        let length = rest[start..].find(end).map_or(rest.len() - start, |length| length + end.len());
-        rest = &rest[start + length..];
+        rest = after_comment(&rest[start..]);
     }
     text.push_str(rest);
     let words = text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty());
     words.map(str::to_lowercase).collect()
+}
+
+/// What follows the comment that a text begins with; `/* */` nest.
+fn after_comment(text: &str) -> &str {
+    if text.starts_with("--") {
+        return text.split_once('\n').map_or("", |(_, rest)| rest);
+    }
+    let (mut depth, mut rest) = (0, text);
+    while let Some(mark) = ["/*", "*/"].into_iter().filter_map(|mark| rest.find(mark)).min() {
+        depth += if rest[mark..].starts_with("/*") { 1 } else { -1 };
+        rest = &rest[mark + 2..];
+        if depth == 0 {
+            return rest;
+        }
+    }
+    ""
 }
 
 fn check_places(job: &Job, r: &mut Reader<'_>) {
@@ -254,7 +268,15 @@ mod tests {
     #[test]
     fn a_hook_that_ends_the_transaction_is_known_by_its_first_words() {
         let refused = |sql| refused_hook(&words(sql)).is_some();
-        for sql in ["commit", "-- all done\nCOMMIT;", " /* a */ end", "rollback", "prepare transaction 'x'"] {
+        for sql in [
+            "commit",
+            "-- all done\nCOMMIT;",
+            " /* a */ end",
+            "rollback",
+            "prepare transaction 'x'",
+            "/* a /* b */ c */ commit",
+            "/*/**/x*/ prepare transaction 'p'",
+        ] {
             assert!(refused(sql), "{sql}");
         }
         assert!(refused("copy t from stdin"));

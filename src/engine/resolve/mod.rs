@@ -7,6 +7,7 @@
 mod destination;
 mod explain;
 mod fragment;
+mod merge_key;
 mod rights;
 mod source;
 mod time;
@@ -24,7 +25,7 @@ use crate::ledger::Claim;
 use crate::load::Target;
 use crate::plan::Planned;
 use crate::postgres::bound::{Bound, Condition};
-use crate::postgres::catalog::{self, Relation};
+use crate::postgres::catalog::{self, Relation, RelationKind, Rule, RuleEvent};
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
 use crate::views::catalog::{Catalog, family};
@@ -162,6 +163,12 @@ impl Resolved {
     #[must_use]
     pub fn is_referenced(&self) -> bool {
         self.destination.relation.as_ref().is_some_and(Relation::is_referenced)
+    }
+
+    /// Whether inserting rows by a statement other than COPY would fire rules.
+    pub(super) fn has_insert_rules(&self) -> bool {
+        let fires = |rule: &Rule| rule.event == RuleEvent::Insert;
+        self.destination.relation.as_ref().is_some_and(|r| r.rules.iter().any(fires))
     }
 
     async fn check_fragments(
@@ -316,18 +323,30 @@ impl Resolved {
 
     /// Where the rows of one interval go, and which rows of the table are its own.
     pub(super) fn target(&self, job: &Job, interval: &DataInterval) -> Target {
-        let owned = match (&self.time, job.calendar, job.mode) {
-            (Some(time), Some(calendar), LoadMode::DeleteInsert) => {
-                time.destination(interval, calendar.timezone)
-            }
+        let in_time = match (&self.time, job.calendar) {
+            (Some(time), Some(calendar)) => time.destination(interval, calendar.timezone),
             _ => Condition::default(),
         };
+        let within = in_time.and(job.scope.as_deref());
+        let owned = match job.mode {
+            LoadMode::DeleteInsert => within.clone(),
+            _ => Condition::default().and(job.scope.as_deref()),
+        };
+        let relation = self.destination.relation.as_ref();
+        let is_partitioned = relation.is_some_and(|r| r.kind == RelationKind::Partitioned);
+        let sql = ident::quote_table(&self.destination.name);
+        let rules = relation.map_or(&[][..], |r| &r.rules);
         Target {
             name: self.table_name(),
-            sql: ident::quote_table(&self.destination.name),
+            // Also where nothing inherits yet: what does when the rows are removed keeps its own.
+            own_sql: if is_partitioned { sql.clone() } else { format!("only {sql}") },
+            sql,
             columns: self.columns.target_columns().map(str::to_owned).collect(),
-            owned: owned.and(job.scope.as_deref()),
-            triggers: self.destination.relation.as_ref().map(|r| r.triggers.clone()).unwrap_or_default(),
+            owned,
+            within,
+            triggers: relation.map(|r| r.triggers.clone()).unwrap_or_default(),
+            rules: rules.iter().map(|rule| format!("{} (ON {})", rule.name, rule.event.word())).collect(),
+            merge_key: merge_key::look(job, &self.source, &self.destination, &self.columns),
             has_scope: job.scope.is_some(),
             time_is_cast: self.time.as_ref().is_some_and(|t| t.is_cast),
         }
@@ -360,8 +379,12 @@ impl Resolved {
                     table.triggers.join(", ")
                 ));
             }
-            if table.has_rules {
-                notices.push(format!("{} has rules, which COPY ignores", table.name));
+            notices.extend(notice_of_rules(table));
+            if table.has_inheritors {
+                notices.push(format!(
+                    "{} has tables that inherit from it: their rows are left alone, only its own are counted and removed",
+                    table.name
+                ));
             }
             if !table.foreign_keys.is_empty() {
                 let keys = table.foreign_keys.join(", ");
@@ -387,6 +410,20 @@ impl Resolved {
         }
         self.notices = notices;
     }
+}
+
+/// COPY, which takes no notice of rules, is what loads a table with some ON INSERT.
+fn notice_of_rules(table: &Relation) -> Option<String> {
+    if table.rules.is_empty() {
+        return None;
+    }
+    let of = |rule: &Rule| format!("{} (ON {})", rule.name, rule.event.word());
+    let names: Vec<_> = table.rules.iter().map(of).collect();
+    Some(format!(
+        "{} has rules, which COPY ignores and other statements do not: {}",
+        table.name,
+        names.join(", ")
+    ))
 }
 
 fn refuse_same_table(

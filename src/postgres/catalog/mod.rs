@@ -9,8 +9,10 @@ mod create;
 mod data_type;
 mod find;
 mod query;
+mod reaction;
 mod relation;
 mod rights;
+mod unique;
 
 pub use column::{Column, Identity};
 pub use create::{
@@ -20,10 +22,10 @@ pub use create::{
 pub use data_type::{DataType, Field, Provider, TypeKind};
 pub use find::{creation_name, find_relation, relation_if_exists, role_search_path, schemas_of};
 pub use query::{QueryShape, RelationRef, describe_query, inspect_query, lock_sql};
-pub use relation::{
-    ForeignKey, OnDelete, Partition, Persistence, Relation, RelationKind, UniqueIndex, same_table,
-};
+pub use reaction::{ForeignKey, OnDelete, Rule, RuleEvent};
+pub use relation::{Partition, Persistence, Relation, RelationKind, same_table};
 pub use rights::{
     Grant, Object, Privilege, grants_sql, missing_grants, needed_for_creation, needed_for_ledger,
     needed_on_relation,
 };
+pub use unique::UniqueIndex;

@@ -4,6 +4,8 @@ use tokio_postgres::Row;
 
 use super::super::connect::{Server, Session};
 use super::column::{self, Column};
+use super::reaction::{self, ForeignKey, OnDelete, Rule};
+use super::unique::{self, UniqueIndex};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::TableName;
 
@@ -22,10 +24,12 @@ pub struct Relation {
     pub owner: String,
     /// Whether row-level security filters this role's rows.
     pub row_security: bool,
-    /// Whether it has rules other than a view's own; COPY ignores them.
-    pub has_rules: bool,
-    /// Enabled triggers that users made, here and on its partitions.
+    /// Rules that fire in sessions like this one.
+    pub rules: Vec<Rule>,
+    /// Triggers that users made, here and on its partitions, and that fire in sessions like this one.
     pub triggers: Vec<String>,
+    /// Whether other tables inherit from it; partitions do not count.
+    pub has_inheritors: bool,
     /// The columns in order.
     pub columns: Vec<Column>,
     /// The columns of the primary key, in the key's order.
@@ -34,7 +38,7 @@ pub struct Relation {
     pub unique_indexes: Vec<UniqueIndex>,
     /// Its own foreign keys.
     pub foreign_keys: Vec<String>,
-    /// Foreign keys that point at it.
+    /// Foreign keys that point at it, or at a partition of it.
     pub referencing_fks: Vec<ForeignKey>,
     /// The planner's row count, if the table was ever analyzed.
     pub estimated_rows: Option<i64>,
@@ -76,37 +80,6 @@ pub enum Persistence {
     Unlogged,
     /// Until the session ends.
     Temporary,
-}
-
-/// A unique index over plain columns.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UniqueIndex {
-    /// The index's name.
-    pub name: String,
-    /// Its key columns in order.
-    pub columns: Vec<String>,
-}
-
-/// A foreign key of another table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ForeignKey {
-    /// The constraint's name.
-    pub name: String,
-    /// The table that has it.
-    pub table: TableName,
-    /// What happens there when a row here is deleted.
-    pub on_delete: OnDelete,
-}
-
-/// The action of a foreign key when a row it points at is deleted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OnDelete {
-    /// The delete fails, now or at the commit.
-    Refuse,
-    /// The rows that point at it are deleted too.
-    Cascade,
-    /// Their columns are set to NULL or to the default.
-    Set,
 }
 
 /// A leaf of a partitioned table.
@@ -182,16 +155,13 @@ impl Relation {
     /// Whether another table's foreign key points here: `TRUNCATE` refuses such a table, even an empty one.
     #[must_use]
     pub fn is_referenced(&self) -> bool {
-        self.referencing_fks.iter().any(|fk| fk.table != self.name)
+        self.referencing_fks.iter().any(|fk| !fk.is_inside)
     }
 
     /// Whether a unique index has exactly these columns in any order.
     #[must_use]
     pub fn has_unique_index(&self, columns: &[String]) -> bool {
-        let same = |index: &UniqueIndex| {
-            index.columns.len() == columns.len() && columns.iter().all(|c| index.columns.contains(c))
-        };
-        self.unique_indexes.iter().any(same)
+        self.unique_indexes.iter().any(|index| index.is_on(columns))
     }
 
     /// Whether a unique index, not null throughout, has exactly these columns in any order.
@@ -269,9 +239,15 @@ with tree(oid) as (
 )
 select n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text,
     pg_catalog.pg_get_userbyid(c.relowner), pg_catalog.row_security_active(c.oid),
-    exists (select from pg_catalog.pg_rewrite w where w.ev_class = c.oid and w.ev_type <> '1'),
+    c.relkind = 'r' and exists (select from pg_catalog.pg_inherits h where h.inhparent = c.oid),
+    -- Before Postgres 15, what a partition has from its parent is marked internal.
     array(select distinct g.tgname::pg_catalog.text from pg_catalog.pg_trigger g
-          where g.tgrelid in (select oid from tree) and not g.tgisinternal and g.tgenabled in ('O', 'A')
+          where g.tgrelid in (select oid from tree)
+              and g.tgenabled::pg_catalog.text in
+                  ('A', case pg_catalog.current_setting('session_replication_role')
+                        when 'replica' then 'R' else 'O' end)
+              and (not g.tgisinternal or g.tgparentid <> 0 and not exists (
+                  select from pg_catalog.pg_constraint k where k.oid = g.tgconstraint and k.contype = 'f'))
           order by 1),
     array(select a.attname::pg_catalog.text
           from pg_catalog.pg_index i
@@ -297,28 +273,6 @@ select n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence::pg_ca
 from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where c.oid = $1"#;
 
-const UNIQUE_INDEXES: &str = r#"
-select x.relname, array(
-    select a.attname::pg_catalog.text
-    from pg_catalog.unnest(i.indkey::pg_catalog.int2[]) with ordinality k(attnum, n)
-        join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.attnum
-    where k.n <= i.indnkeyatts order by k.n)
-from pg_catalog.pg_index i join pg_catalog.pg_class x on x.oid = i.indexrelid
-where i.indrelid = $1 and i.indisunique and i.indisvalid and i.indimmediate
-    and i.indpred is null and i.indexprs is null
-order by i.indisprimary desc, x.relname"#;
-
-/// The children of a foreign key between the same two tables say nothing more.
-const REFERENCING_FKS: &str = r#"
-select k.conname, n.nspname, c.relname, k.confdeltype::pg_catalog.text
-from pg_catalog.pg_constraint k
-    join pg_catalog.pg_class c on c.oid = k.conrelid
-    join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-where k.contype = 'f' and k.confrelid = $1
-    and not exists (select from pg_catalog.pg_constraint parent
-                    where parent.oid = k.conparentid and parent.confrelid = $1)
-order by n.nspname, c.relname, k.conname"#;
-
 const LEAVES: &str = r#"
 select c.oid, n.nspname, c.relname, c.relkind::pg_catalog.text, c.relpersistence::pg_catalog.text,
     coalesce(pg_catalog.pg_get_expr(c.relpartbound, c.oid), '')
@@ -335,16 +289,17 @@ pub(super) async fn read(session: &Session, oid: u32) -> Result<Option<Relation>
         return Ok(None);
     };
     let columns = column::read(session, oid).await?;
-    let unique = session.query(doing, UNIQUE_INDEXES, &[&oid]).await?;
-    let fks = session.query(doing, REFERENCING_FKS, &[&oid]).await?;
+    let unique = session.query(doing, unique::UNIQUE_INDEXES, &[&oid]).await?;
+    let fks = session.query(doing, reaction::REFERENCING_FKS, &[&oid]).await?;
+    let rules = session.query(doing, reaction::RULES, &[&oid]).await?;
     let mut relation = of_row(oid, &row, columns)?;
     if relation.kind == RelationKind::Partitioned {
         let leaves = session.query(doing, LEAVES, &[&oid]).await?;
         relation.leaves = leaves.iter().map(leaf).collect::<Result<_>>()?;
     }
-    relation.unique_indexes =
-        unique.iter().map(|row| UniqueIndex { name: row.get(0), columns: row.get(1) }).collect();
-    relation.referencing_fks = fks.iter().map(foreign_key).collect();
+    relation.unique_indexes = unique.iter().map(unique::unique_index).collect();
+    relation.referencing_fks = fks.iter().map(reaction::foreign_key).collect();
+    relation.rules = rules.iter().map(reaction::rule).collect();
     Ok(Some(relation))
 }
 
@@ -359,7 +314,8 @@ fn of_row(oid: u32, row: &Row, columns: Vec<Column>) -> Result<Relation> {
         persistence: Persistence::of(row.get(3)),
         owner: row.get(4),
         row_security: row.get(5),
-        has_rules: row.get(6),
+        rules: Vec::new(),
+        has_inheritors: row.get(6),
         triggers: row.get(7),
         columns,
         primary_key: row.get(8),
@@ -386,17 +342,4 @@ fn leaf(row: &Row) -> Result<Partition> {
     let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
     let kind = kind_of(&name, row.get(3))?;
     Ok(Partition { oid: row.get(0), name, kind, persistence: Persistence::of(row.get(4)), bound: row.get(5) })
-}
-
-fn foreign_key(row: &Row) -> ForeignKey {
-    let action: String = row.get(3);
-    ForeignKey {
-        name: row.get(0),
-        table: TableName::new(row.get::<_, String>(1), row.get::<_, String>(2)),
-        on_delete: match action.as_str() {
-            "c" => OnDelete::Cascade,
-            "n" | "d" => OnDelete::Set,
-            _ => OnDelete::Refuse,
-        },
-    }
 }
