@@ -66,6 +66,8 @@ mod rename;
 mod requests;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
+/// Whose rows a load touches: jobs beside each other on one table, and rows that nobody loaded.
+mod scopes;
 /// Snapshot jobs in the status: their moments, and lateness.
 mod snapshots;
 /// Status beyond the calendar: gaps, deadlines, ten years, watching; several jobs in one run.

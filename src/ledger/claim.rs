@@ -11,15 +11,19 @@
 
 mod known;
 mod new;
+mod overlap;
 
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Row, Statement};
 
 use super::{Claim, ClaimOutcome, ClaimRequest, Ledger, TableRef, stored};
+use overlap::{LOCK_TABLE, OVERLAP, overlap_kept};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::postgres::connect::Session;
 use crate::state::State;
+pub use overlap::Neighbour;
 
 /// How often a claim starts again because the interval's row appeared or its holder left meanwhile.
 const ROUNDS: u32 = 20;
@@ -36,23 +40,6 @@ select pg_catalog.pg_backend_pid() as backend_pid,
        exists (select from pg_catalog.pg_locks l
                where l.locktype = 'advisory' and l.pid = pg_catalog.pg_backend_pid()
                  and l.objsubid = 2 and l.classid = $1 and l.mode = 'ExclusiveLock') as busy";
-
-/// Waits for other claims on the same table.
-const LOCK_TABLE: &str = "select pg_catalog.pg_advisory_xact_lock($1, $2)";
-
-/// Written as ranges for the index `interval_overlap`: one on starts would read all that is earlier.
-const OVERLAP: &str = "
-select o.job, o.key from pgtide.interval o
-where pg_catalog.int8range(o.table_oid::bigint, o.table_oid::bigint, '[]')
-      operator(pg_catalog.@>) ($1::oid)::bigint
-  and pg_catalog.tstzrange(o.interval_start, o.interval_end)
-      operator(pg_catalog.&&) pg_catalog.tstzrange($3, $4)
-  and (o.job, o.interval_start, o.interval_end) <> ($2, $3, $4)
-  and (o.job = $2 or $5::text is null or o.scope is null or o.scope = $5)
-  and (o.loaded_at is not null or o.token is not null
-       or exists (select from pgtide.batch b
-                  where b.interval_id = o.id and b.number > 0 and not b.staged))
-order by o.interval_start, o.job limit 1";
 
 /// What is read of the interval's row under its lock.
 struct Current {
@@ -181,19 +168,6 @@ impl Ledger {
             Ok(_) => self.unlock(control, doing, id).await.and(result),
         }
     }
-}
-
-async fn overlap_kept(
-    session: &Session,
-    doing: &str,
-    overlap: &Statement,
-    (part, scope): (&Part<'_>, Option<&str>),
-) -> Result<Option<(String, String)>> {
-    let (start, end) = (stored(part.interval.start), stored(part.interval.end));
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 5] =
-        [&part.table_oid, &part.job, &start, &end, &scope];
-    let row = session.query_opt_kept(doing, overlap, &params).await?;
-    Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 
 fn part_of(request: &ClaimRequest) -> Part<'_> {

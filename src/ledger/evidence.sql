@@ -26,3 +26,6 @@ create or replace view pgtide.loaded as
     select i.job, i.table_name, i.interval_start, i.interval_end, i.key, i.loaded_at, i.rows
     from pgtide.interval i
     where i.state = 'loaded' and exists (select from pg_catalog.pg_class c where c.oid = i.table_oid);
+
+alter table pgtide.attempt add column foreign_rows bigint;
+comment on column pgtide.attempt.foreign_rows is 'Rows that a load removed though no load of the interval was recorded to have stored them';

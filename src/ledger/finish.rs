@@ -34,6 +34,8 @@ pub struct Totals {
     pub source_system: i64,
     /// Whether all rows came in the finishing transaction itself.
     pub single_transaction: bool,
+    /// Rows that it removed and that the ledger did not know of.
+    pub foreign_rows: i64,
 }
 
 /// What the ledger has recorded of an interval's batches.
@@ -67,6 +69,7 @@ pub struct Settled {
     /// Whether rows of the table changed, and so its version: the row of the version is locked until the
     /// commit, so that versions follow the commits.
     changed: bool,
+    foreign_rows: i64,
     fold: Statement,
 }
 
@@ -130,9 +133,9 @@ with done as (
 )
 insert into pgtide.attempt
     (interval_id, attempt, token, outcome, state, host, pid, run_id, triggered_by, definition_hash, rows,
-     bytes, batches, digest, source_snapshot, source_system, started_at)
+     bytes, batches, digest, source_snapshot, source_system, foreign_rows, started_at)
 select d.id, d.attempt, $2, 'loaded', d.state, d.host, d.pid, d.run_id, d.triggered_by, d.definition_hash,
-       d.rows, d.bytes, d.batches, d.digest, d.source_snapshot, d.source_system, d.started_at
+       d.rows, d.bytes, d.batches, d.digest, d.source_snapshot, d.source_system, $11, d.started_at
 from (values (1)) one left join done d on true";
 
 impl Ledger {
@@ -218,7 +221,7 @@ impl Ledger {
     /// # Errors
     /// `Fenced`, if the transaction is not the one that settled.
     pub async fn fold(&self, session: &Session, claim: &Claim, settled: &Settled) -> Result<()> {
-        let params: [Param<'_>; 10] = [
+        let params: [Param<'_>; 11] = [
             &claim.interval_id,
             &claim.token,
             &settled.rows,
@@ -229,6 +232,7 @@ impl Ledger {
             &settled.source_system,
             &settled.resume_key,
             &settled.changed,
+            &settled.foreign_rows,
         ];
         match session.client().execute(&settled.fold, &params).await {
             Ok(_) => Ok(()),
@@ -258,6 +262,7 @@ impl Settled {
             source_system: totals.source_system,
             resume_key: recorded.resume_key,
             changed: totals.rows > 0 || claim.left_rows > 0 || claim.previous_rows.unwrap_or(0) > 0,
+            foreign_rows: totals.foreign_rows,
             fold,
         }
     }

@@ -31,6 +31,7 @@ use tokio_postgres::types::Timestamp;
 use uuid::Uuid;
 
 pub use backfill::{Backfill, BackfillProgress, BackfillRequest, BackfillState, Glance, Worker};
+pub use claim::Neighbour;
 pub use evidence::{Evidence, Place, TableBefore, TableNow};
 pub use finish::{Settled, Totals};
 pub use known::{Known, Story};

@@ -27,8 +27,8 @@ pub(super) const TABLES: [(&str, &str); 11] = [
     (
         "attempt",
         "id interval_id attempt token outcome state reason role host pid run_id triggered_by definition_hash \
-         rows bytes batches digest source_snapshot source_system started_at finished_at error_code \
-         error_message",
+         rows bytes batches digest source_snapshot source_system foreign_rows started_at finished_at \
+         error_code error_message",
     ),
     (
         "backfill",

@@ -59,6 +59,8 @@ pub struct Written {
     pub batches: i32,
     /// Rows that were there and went, where the whole interval is one transaction.
     pub replaced: i64,
+    /// Of these, rows that the ledger does not know of.
+    pub foreign: i64,
     /// Whether the transaction with the rows is still open: the finishing one, on this writer's session.
     pub is_open: bool,
 }
@@ -71,6 +73,7 @@ impl Written {
         self.digest = self.digest.wrapping_add(other.digest);
         self.batches += other.batches;
         self.replaced += other.replaced;
+        self.foreign += other.foreign;
         self.is_open |= other.is_open;
     }
 }
@@ -221,7 +224,7 @@ impl Load<'_> {
             self.refuse_foreign_rows(session).await?;
         }
         hooks::run(session, "pre_sql", &self.rules.pre_sql).await?;
-        let replaced = self.empty_in_place(session).await?;
+        let (replaced, foreign) = self.empty_in_place(session).await?;
         let doing = self.doing("copying rows");
         // After the hooks, which may deallocate it.
         let statement = self.copy_statement(session).await?;
@@ -238,21 +241,24 @@ impl Load<'_> {
             }
         }
         let record = self.end_batch(session, batch, 1).await?;
-        Ok(Written { replaced, is_open: true, ..written_of(&record) })
+        Ok(Written { replaced, foreign, is_open: true, ..written_of(&record) })
     }
 
-    /// Removes what the transaction will replace; returns how many rows that were.
-    async fn empty_in_place(&self, session: &Session) -> Result<i64> {
+    /// Removes what the transaction will replace; returns how many rows that were, and how many of them the
+    /// ledger does not know of.
+    async fn empty_in_place(&self, session: &Session) -> Result<(i64, i64)> {
         if !matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace) {
-            return Ok(0);
+            return Ok((0, 0));
         }
         let replaces = self.claim.was_loaded || self.rules.reload;
+        self.refuse_shared_rows_here(session).await?;
         let replaced = if replaces { self.count_owned(session).await? } else { 0 };
+        let foreign = if replaces { self.tell_of_others(replaced) } else { 0 };
         let doing = self.doing("emptying the interval");
         let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
         session.batch(&doing, &format!("set local lock_timeout = {timeout}")).await?;
         session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
-        Ok(replaced)
+        Ok((replaced, foreign))
     }
 
     /// Begins a transaction and a COPY in it, in one flight. No row is sent before both are there: a COPY

@@ -53,15 +53,15 @@ impl Load<'_> {
         let before = self.rows_before(session, written).await?;
         self.guard_empty(read.rows, before)?;
         self.guard_shrink(written.rows, before)?;
-        if self.is_staged() {
-            self.publish(session, written).await?;
-        }
+        let foreign =
+            if self.is_staged() { self.publish(session, (written, before)).await? } else { written.foreign };
         hooks::run(session, "post_sql", &self.rules.post_sql).await?;
         self.count_again(session, written).await?;
+        self.refuse_shared_rows_here(session).await?;
         if self.rules.mode == LoadMode::Merge {
             self.end_merge(session, written.is_open).await?;
         }
-        self.commit(session, read, written).await?;
+        self.commit(session, read, (written, foreign)).await?;
         let rows = written.rows + self.claim.resume_rows;
         Ok(Finished { rows, bytes: written.bytes, batches: written.batches })
     }
@@ -77,7 +77,12 @@ impl Load<'_> {
     }
 
     /// Records the end and commits, in one flight: a COMMIT after a record that was refused is a rollback.
-    async fn commit(&self, session: &Session, read: &Read, written: &Written) -> Result<()> {
+    async fn commit(
+        &self,
+        session: &Session,
+        read: &Read,
+        (written, foreign): (&Written, i64),
+    ) -> Result<()> {
         let totals = Totals {
             rows_read: read.rows,
             rows: written.rows + self.claim.resume_rows,
@@ -87,6 +92,7 @@ impl Load<'_> {
             source_snapshot: read.snapshot.clone(),
             source_system: read.system_identifier,
             single_transaction: written.is_open,
+            foreign_rows: foreign,
         };
         // Nothing writes to a user's table from here on; what had waited for this fails what is sent behind it.
         let settling = self.ledger.settle(session, self.claim, &totals);
@@ -106,7 +112,7 @@ impl Load<'_> {
 
     /// How many rows the load replaces; counted only where a guard asks.
     async fn rows_before(&self, session: &Session, written: &Written) -> Result<i64> {
-        let asked = self.rules.max_shrink.is_some() || written.rows == 0;
+        let asked = self.rules.max_shrink.is_some() || written.rows == 0 || !self.delete_counts();
         match self.rules.mode {
             LoadMode::Append | LoadMode::Merge => Ok(0),
             _ if written.is_open => Ok(written.replaced),
@@ -137,13 +143,26 @@ impl Load<'_> {
         }
     }
 
-    /// Replaces the interval by what is staged; readers see the old rows until the commit.
-    async fn publish(&self, session: &Session, written: &Written) -> Result<()> {
+    /// Whether what removes the rows says how many those were.
+    fn delete_counts(&self) -> bool {
+        let truncates = self.empty_statement().starts_with("truncate");
+        !truncates && self.target.triggers.is_empty() && self.target.rules.is_empty()
+    }
+
+    /// Replaces the interval by what is staged; readers see the old rows until the commit. Returns how many of
+    /// the old ones the ledger does not know of.
+    async fn publish(&self, session: &Session, (written, before): (&Written, i64)) -> Result<i64> {
         let doing = self.doing("publishing the rows");
+        let mut foreign = 0;
         if matches!(self.rules.mode, LoadMode::DeleteInsert | LoadMode::Replace) {
             let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
             session.batch(&doing, &format!("set local lock_timeout = {timeout}")).await?;
-            session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
+            self.refuse_shared_rows_here(session).await?;
+            let removed = session
+                .execute_typed(&doing, &self.empty_statement(), &self.target.owned)
+                .await?
+                .cast_signed();
+            foreign = self.tell_of_others(if self.delete_counts() { removed } else { before });
         }
         let stage_sql = self.stage_sql();
         let stored = session.execute(&doing, &append::publish(self.target, &stage_sql), &[]).await?;
@@ -158,7 +177,8 @@ impl Load<'_> {
                     .with_hint("a server that restarted empties staged tables: run it again")
             });
         }
-        session.batch(&doing, &stage::drop(&stage_sql)).await
+        session.batch(&doing, &stage::drop(&stage_sql)).await?;
+        Ok(foreign)
     }
 
     fn guard_shrink(&self, rows: i64, before: i64) -> Result<()> {

@@ -15,6 +15,7 @@ mod delete_insert;
 mod finish;
 mod hooks;
 mod merge;
+mod neighbours;
 mod prepare;
 mod replace;
 mod stage;

@@ -21,6 +21,7 @@ impl Load<'_> {
     /// `Preflight`, when the interval holds rows that pgtide did not load; `Fenced`; the server's.
     pub async fn prepare(&self, session: &Session) -> Result<()> {
         self.refuse_leftovers()?;
+        self.refuse_shared_rows(session).await?;
         // With a single transaction that check belongs into it, unless there is something to clear.
         if !self.is_single() || self.claim.left_rows > 0 {
             self.refuse_foreign_rows(session).await?;
@@ -113,6 +114,19 @@ impl Load<'_> {
             session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
         }
         Ok(())
+    }
+
+    /// Says, before they go, how many rows that the ledger does not know of a reload removes; returns that number.
+    pub(super) fn tell_of_others(&self, stored: i64) -> i64 {
+        let known = if self.claim.was_loaded { self.claim.previous_rows } else { Some(0) };
+        let Some(known) = known.filter(|known| stored > *known) else { return 0 };
+        let others = stored - known;
+        let (rows, name) = (if others == 1 { "1 row" } else { &format!("{others} rows") }, &self.target.name);
+        let of = if self.target.owned.sql.is_empty() { "" } else { &format!(" of {}", self.id.key) };
+        self.notice(format!(
+            "{rows}{of} in {name} did not come from this job and go with the reload: the ledger has {known}, the table {stored}"
+        ));
+        others
     }
 
     /// Counts the rows that the interval owns.

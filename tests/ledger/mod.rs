@@ -239,6 +239,7 @@ pub(crate) fn totals(batches: &[(i32, i64)]) -> Totals {
         source_snapshot: "100:100:".to_owned(),
         source_system: 7,
         single_transaction: false,
+        foreign_rows: 0,
     }
 }
 
