@@ -15,6 +15,17 @@ use crate::postgres::cursor::{Cursor, CursorError};
 use crate::postgres::ident;
 use crate::postgres::row_tap::Diverted;
 
+/// A column of the query: with another type modifier, values of the same type would be rounded or cut on their way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadColumn {
+    /// Its name.
+    pub name: String,
+    /// The OID of its type.
+    pub type_oid: u32,
+    /// The modifier of its type, such as the scale of a `numeric`; -1 without one.
+    pub typmod: i32,
+}
+
 /// What to read and under which settings.
 #[derive(Debug, Clone)]
 pub struct Extract {
@@ -28,8 +39,8 @@ pub struct Extract {
     pub timezone: String,
     /// Whether names resolve by the role's own `search_path`, as in a job's own query.
     pub role_search_path: bool,
-    /// What the query's columns must be: (name, type OID), as compared before.
-    pub columns: Vec<(String, u32)>,
+    /// What the query's columns must be, as compared before.
+    pub columns: Vec<ReadColumn>,
     /// Named in the query's leading comment, for the DBA.
     pub comment: String,
 }
@@ -145,12 +156,17 @@ async fn snapshot_id(
 
 /// A column that changed since the types were compared must not slip through: binary COPY checks
 /// lengths, not meaning.
-fn compare_columns(statement: &Statement, expected: &[(String, u32)]) -> Result<()> {
-    let found: Vec<_> = statement.columns().iter().map(|c| (c.name().to_owned(), c.type_().oid())).collect();
+fn compare_columns(statement: &Statement, expected: &[ReadColumn]) -> Result<()> {
+    let read = |c: &tokio_postgres::Column| ReadColumn {
+        name: c.name().to_owned(),
+        type_oid: c.type_().oid(),
+        typmod: c.type_modifier(),
+    };
+    let found: Vec<_> = statement.columns().iter().map(read).collect();
     if found == expected {
         return Ok(());
     }
-    let changed = found.iter().zip(expected).find(|(a, b)| a != b).map_or("their number", |(a, _)| &a.0);
+    let changed = found.iter().zip(expected).find(|(a, b)| a != b).map_or("their number", |(a, _)| &a.name);
     Err(Error::new(ErrorKind::Preflight, "the source's columns changed since they were compared")
         .with_detail(format!("first difference: {changed}"))
         .with_hint("run it again: the columns are compared anew"))

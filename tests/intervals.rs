@@ -5,7 +5,7 @@
 use pgtide::chunk::{self, Received};
 use pgtide::config::connection::ConnectionSpec;
 use pgtide::error::{Error, ErrorKind};
-use pgtide::extract::{Extract, extract};
+use pgtide::extract::{Extract, ReadColumn, extract};
 use pgtide::postgres::bound::Condition;
 use pgtide::postgres::connect::{Session, Side};
 use tokio_postgres::types::Type;
@@ -134,7 +134,7 @@ async fn a_source_that_changes_between_two_reads_of_a_session_is_noticed() {
 }
 
 async fn read(session: &mut Session) -> Result<u64, Error> {
-    let column = |name: &str, ty: Type| (name.to_owned(), ty.oid());
+    let column = |name: &str, ty: Type| ReadColumn { name: name.to_owned(), type_oid: ty.oid(), typmod: -1 };
     let what = Extract {
         sql: "select day, id, name from public.users".to_owned(),
         bounds: Condition::default(),

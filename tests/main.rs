@@ -64,6 +64,8 @@ mod priority;
 mod rename;
 /// A reload that was asked for is not done by a load that began before.
 mod requests;
+/// What a load depends on, changed by others while it runs.
+mod reshaped;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
 /// Whose rows a load touches: jobs beside each other on one table, and rows that nobody loaded.

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use nix::sys::resource::UsageWho;
 use pgtide::chunk::{self, Received};
 use pgtide::config::connection::ConnectionSpec;
-use pgtide::extract::{Extract, extract};
+use pgtide::extract::{Extract, ReadColumn, extract};
 use pgtide::postgres::bound::Condition;
 use pgtide::postgres::connect::{Session, Side};
 
@@ -39,7 +39,7 @@ async fn read(url: &str) -> Result<u64> {
         lock: vec!["public.lineitem".to_owned()],
         timezone: "UTC".to_owned(),
         role_search_path: false,
-        columns: columns.columns().iter().map(|c| (c.name().to_owned(), c.type_().oid())).collect(),
+        columns: columns.columns().iter().map(read_column).collect(),
         comment: "pgtide bench".to_owned(),
     };
     let (sender, chunks) = chunk::channel(QUEUED_CHUNKS);
@@ -48,4 +48,9 @@ async fn read(url: &str) -> Result<u64> {
     let rows = extracted?.total.rows;
     session.close().await;
     Ok(rows)
+}
+
+fn read_column(column: &tokio_postgres::Column) -> ReadColumn {
+    let (type_oid, typmod) = (column.type_().oid(), column.type_modifier());
+    ReadColumn { name: column.name().to_owned(), type_oid, typmod }
 }

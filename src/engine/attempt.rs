@@ -258,6 +258,7 @@ impl Tries<'_> {
             key: self.planned.key.clone(),
             timezone: job.calendar.map(|c| c.timezone.name().to_owned()),
             definition_hash: request.definition_hash.clone(),
+            fingerprint: resolved.fingerprint().to_owned(),
             owner: engine.owner.clone(),
             seen: self.work.history.seen(&self.planned.interval),
             reload: self.work.reloads(self.planned),

@@ -333,7 +333,8 @@ impl Engine {
             Some(ledger) => ledger,
             None => Ledger::open(slot.control()?, schema).await?,
         };
-        Ok((ledger, resolved.completed(slot, job, sample, schema).await?))
+        let resolved = resolved.completed(slot, job, sample, &ledger).await?;
+        Ok((ledger, resolved))
     }
 
     /// `append` removes nothing, so what it loads again is there twice.

@@ -23,6 +23,7 @@ use crate::extract::{Extracted, extract};
 use crate::ledger::Claim;
 use crate::load::{Finished, Load, Read, Rules, Shared, Target, Written};
 use crate::plan::Action;
+use crate::postgres::catalog;
 use crate::postgres::connect::{Session, Side};
 use crate::postgres::row_tap::TapHandle;
 
@@ -110,21 +111,24 @@ impl Tries<'_> {
         let work = self.work;
         let Sessions { source, control, writers: open_writers } = sessions;
         self.phase(Phase::Checking);
-        work.resolved.unchanged(control).await?;
+        let files = work.resolved.unchanged(control).await?;
         let extraction = work.resolved.extract(source, &work.job, self.planned, claim).await?;
         let target = work.resolved.target(&work.job, &self.planned.interval);
         let rules = self.rules(claim, &target);
-        let load = Load {
+        let mut load = Load {
             ledger: &work.ledger,
             claim,
             target: &target,
             rules: &rules,
             id: self.id.clone(),
             events: &work.engine.events,
+            files,
         };
         moving.step();
         self.phase(if claim.left_rows > 0 { Phase::Clearing } else { Phase::WaitingForSource });
-        load.prepare(control).await?;
+        if load.prepare(control).await? {
+            load.files = catalog::shape(control, claim.table_oid).await?.files;
+        }
         moving.step();
         self.phase(Phase::WaitingForSource);
         let writers = if rules.commit == CommitPolicy::Interval { 1 } else { work.budget.writers };

@@ -265,6 +265,7 @@ mod tests {
             key: "all".into(),
             timezone: None,
             definition_hash: "hash".into(),
+            fingerprint: "shape".into(),
             owner: Owner { host: "etl-1".into(), pid: 7, run_id: "run".into(), trigger: None },
             seen,
             reload: false,

@@ -29,3 +29,7 @@ create or replace view pgtide.loaded as
 
 alter table pgtide.attempt add column foreign_rows bigint;
 comment on column pgtide.attempt.foreign_rows is 'Rows that a load removed though no load of the interval was recorded to have stored them';
+
+alter table pgtide.interval add column attempt_fingerprint text;
+
+comment on column pgtide.interval.attempt_fingerprint is 'Digest of the columns, triggers and rules of the destination table that the latest attempt compared; with others it can commit nothing';

@@ -94,7 +94,7 @@ with taken as (
 )
 insert into pgtide.batch
     (interval_id, token, number, attempt, definition_hash, rows, bytes, digest, staged)
-values ((select id from taken), $2, $5, $6, $7, 0, 0, 0, false)";
+values ((select id from taken), $2, $5, {attempt}, $7, 0, 0, 0, false)";
 
 /// A statement of its own, after the token is gone: its snapshot has every batch that got through.
 const SUM_BATCHES: &str = "
@@ -182,7 +182,7 @@ impl Ledger {
     /// rolls back.
     pub async fn settle(&self, session: &Session, claim: &Claim, totals: &Totals) -> Result<Settled> {
         let doing = format!("finishing {}", claim.label());
-        let (take, sums, fold) = (self.sql(TAKE_TOKEN), self.sql(SUM_BATCHES), self.fold_sql());
+        let (take, sums, fold) = (self.fence_sql(TAKE_TOKEN), self.sql(SUM_BATCHES), self.fold_sql());
         let [prepare, take, sums, fold] = session.keep(&doing, [PREPARE, &take, &sums, &fold]).await?;
         let (fence, mark) = (fence_params(claim), claim.token.to_string());
         let fence = [&fence[..4], &[&FINISH_STEP], &fence[4..]].concat();

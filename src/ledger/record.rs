@@ -14,6 +14,7 @@ use tokio_postgres::types::ToSql;
 use super::finish::FINISH_STEP;
 use super::{Claim, Ledger, begin};
 use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::catalog::fingerprint_sql;
 use crate::postgres::connect::Session;
 
 /// A batch that is about to commit.
@@ -33,6 +34,11 @@ pub struct BatchRecord {
     pub resume_key: Option<Vec<u8>>,
 }
 
+/// The number of the attempt, or null, and so refused, where the table is no longer the one that the rows were
+/// encoded for. Whoever has filled the table holds a lock that keeps others from changing it until the commit.
+pub(super) const ATTEMPT_IN_SHAPE: &str = "
+case when (select i.attempt_fingerprint from pgtide.interval i where i.id = $1) = {fingerprint} then $6::integer end";
+
 /// `$1` id, `$2` token, `$3` table OID, `$4` table name, `$5` number, `$6` attempt, `$7` definition.
 const FENCE: &str = "
 insert into pgtide.batch
@@ -41,7 +47,20 @@ values ((select i.id from pgtide.interval i
          where i.id = $1 and i.token = $2 and i.table_oid = $3
            and pg_catalog.to_regclass($4)::pg_catalog.oid = i.table_oid
          for share),
-        $2, $5, $6, $7, $8, $9, $10, $11, $12)";
+        $2, $5, {attempt}, $7, $8, $9, $10, $11, $12)";
+
+/// The first half of a fingerprint is that of the columns.
+const ACCEPT: &str = "
+update pgtide.interval i set attempt_fingerprint = f.now
+from (select {fingerprint} as now) f
+where i.table_oid = $1 and i.token is not null and i.attempt_fingerprint = $2 and f.now <> $2
+  and (not $3 or pg_catalog.split_part(f.now, ' ', 1) = pg_catalog.split_part($2, ' ', 1))";
+
+/// VACUUM FULL and CLUSTER leave a row the transaction that stored it.
+const STORED: &str = "
+select pg_catalog.count(*) from {table} t
+where t.xmin in (select b.xid::pg_catalog.xid from pgtide.batch b
+                 where b.interval_id = $1 and b.number > 0 and not b.staged)";
 
 const FAIL: &str = "
 with gone as (
@@ -75,7 +94,7 @@ impl Ledger {
         }
         let record = BatchRecord { number: step, ..BatchRecord::default() };
         let doing = format!("fencing {}", claim.label());
-        let [fence] = session.keep(&doing, [&*self.sql(FENCE)]).await?;
+        let [fence] = session.keep(&doing, [&*self.fence_sql(FENCE)]).await?;
         self.insert_fenced(session, &doing, &fence, (claim, &record)).await
     }
 
@@ -106,7 +125,7 @@ impl Ledger {
         }
         let doing = format!("recording batch {} of {}", batch.number, claim.label());
         // Prepared before anything is sent, so that nothing gets in front of it.
-        let [fence] = session.keep(&doing, [&*self.sql(FENCE)]).await?;
+        let [fence] = session.keep(&doing, [&*self.fence_sql(FENCE)]).await?;
         let (recorded, then) = join!(self.insert_fenced(session, &doing, &fence, (claim, batch)), then);
         recorded.and(then)
     }
@@ -139,12 +158,58 @@ impl Ledger {
             Some(e) if *e.code() == SqlState::NOT_NULL_VIOLATION && e.column() == Some("interval_id") => {
                 claim.fenced(doing).with_sqlstate(e.code().code())
             }
+            Some(e) if *e.code() == SqlState::NOT_NULL_VIOLATION && e.column() == Some("attempt") => {
+                claim.reshaped(doing)
+            }
             Some(e) if *e.code() == SqlState::UNIQUE_VIOLATION && e.table() == Some("batch") => {
                 Error::new(ErrorKind::Mismatch, format!("{doing}: it is already committed"))
                     .with_sqlstate(e.code().code())
             }
             _ => session.error(doing, error).await,
         }
+    }
+
+    /// Puts the comparison with the claimed table into a fence.
+    pub(super) fn fence_sql(&self, text: &str) -> String {
+        let attempt = ATTEMPT_IN_SHAPE.replace("{fingerprint}", &fingerprint_sql("$3"));
+        self.sql(&text.replace("{attempt}", &attempt))
+    }
+
+    /// What running attempts may commit into, read before the caller's transaction changes it.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn shape_before(&self, session: &Session, table_oid: u32) -> Result<String> {
+        let sql = format!("select {}", fingerprint_sql("$1"));
+        let doing = "looking at the table before it is changed";
+        Ok(session.query_one(doing, &sql, &[&table_oid]).await?.get(0))
+    }
+
+    /// Lets running attempts go on after what the caller's transaction did to the table: those that could commit
+    /// into it before. With `keeps_columns`, only if its columns are what they were.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn accept_shape(
+        &self,
+        session: &Session,
+        table_oid: u32,
+        before: &str,
+        keeps_columns: bool,
+    ) -> Result<()> {
+        let sql = ACCEPT.replace("{fingerprint}", &fingerprint_sql("$1"));
+        let doing = "letting running loads go on";
+        session.execute(doing, &self.sql(&sql), &[&table_oid, &before, &keeps_columns]).await.map(drop)
+    }
+
+    /// Counts the rows of a table that this interval's recorded batches stored.
+    ///
+    /// # Errors
+    /// As the server says.
+    pub async fn count_stored(&self, session: &Session, claim: &Claim, table_sql: &str) -> Result<i64> {
+        let doing = format!("counting what is stored of {}", claim.label());
+        let sql = self.sql(STORED).replace("{table}", table_sql);
+        Ok(session.query_one(&doing, &sql, &[&claim.interval_id]).await?.get(0))
     }
 
     /// Removes the records of dead attempts, in the transaction that removes their rows.
@@ -168,7 +233,7 @@ impl Ledger {
     /// not end.
     pub async fn batch_committed(&self, session: &Session, claim: &Claim, number: i32) -> Result<bool> {
         let doing = format!("looking for batch {number} of {}", claim.label());
-        let [fence] = session.keep(&doing, [&*self.sql(FENCE)]).await?;
+        let [fence] = session.keep(&doing, [&*self.fence_sql(FENCE)]).await?;
         begin(session, &doing).await?;
         let probe = BatchRecord { number, ..BatchRecord::default() };
         let answer = self.insert_fenced(session, &doing, &fence, (claim, &probe)).await;

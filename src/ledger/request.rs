@@ -26,6 +26,8 @@ pub struct ClaimRequest {
     pub timezone: Option<String>,
     /// The hash of the job's definition.
     pub definition_hash: String,
+    /// The fingerprint of the table that the columns were compared with: nothing is committed into another.
+    pub fingerprint: String,
     /// Who claims.
     pub owner: Owner,
     /// What the plan saw; none if the ledger had no row.
@@ -125,6 +127,16 @@ impl Claim {
     /// The interval in messages: `users 2026-01-05`.
     pub(super) fn label(&self) -> String {
         format!("{} {}", self.job, self.key)
+    }
+
+    /// What is said when the table is not what rows were encoded for.
+    pub(super) fn reshaped(&self, doing: &str) -> Error {
+        let context = format!("{doing}: {} changed since its columns were compared", self.table_name);
+        Error::new(ErrorKind::Preflight, context)
+            .with_detail("its columns, triggers or rules are others now; nothing of this batch was stored")
+            .with_hint(
+                "run it again: the columns are compared anew, and what this attempt stored is cleared first",
+            )
     }
 
     /// What is said when a fence refuses a transaction of this attempt.

@@ -17,8 +17,8 @@ pub(super) const TABLES: [(&str, &str); 11] = [
         "interval",
         "id job interval_start interval_end key timezone state reason table_oid table_name scope loaded_at \
          definition_hash rows bytes batches digest source_snapshot source_system resume_key token attempt \
-         tries attempt_definition_hash host pid run_id triggered_by backend_pid started_at finished_at \
-         error_code error_message load_started_at table_file",
+         tries attempt_definition_hash attempt_fingerprint host pid run_id triggered_by backend_pid started_at \
+         finished_at error_code error_message load_started_at table_file",
     ),
     (
         "batch",

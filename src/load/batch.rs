@@ -9,7 +9,7 @@ use futures::join;
 use tokio_postgres::Statement;
 
 use super::waits::{Stopwatch, Waits};
-use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, hooks, merge};
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, merge};
 use crate::chunk::{Chunk, ChunkReceiver, Received};
 use crate::config::job::{CommitPolicy, LoadMode};
 use crate::error::{Error, ErrorKind, Result};
@@ -223,7 +223,7 @@ impl Load<'_> {
         if self.claim.left_rows == 0 {
             self.refuse_foreign_rows(session).await?;
         }
-        hooks::run(session, "pre_sql", &self.rules.pre_sql).await?;
+        self.run_hooks(session, "pre_sql", &self.rules.pre_sql).await?;
         let (replaced, foreign) = self.empty_in_place(session).await?;
         let doing = self.doing("copying rows");
         // After the hooks, which may deallocate it.

@@ -3,11 +3,12 @@
 
 use futures::join;
 
-use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, Written, append, hooks, stage};
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, Written, append, stage};
 use crate::config::job::{LoadMode, OnEmpty};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::ledger::Totals;
+use crate::postgres::catalog;
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
@@ -55,7 +56,8 @@ impl Load<'_> {
         self.guard_shrink(written.rows, before)?;
         let foreign =
             if self.is_staged() { self.publish(session, (written, before)).await? } else { written.foreign };
-        hooks::run(session, "post_sql", &self.rules.post_sql).await?;
+        self.find_batches(session, written).await?;
+        self.run_hooks(session, "post_sql", &self.rules.post_sql).await?;
         self.count_again(session, written).await?;
         self.refuse_shared_rows_here(session).await?;
         if self.rules.mode == LoadMode::Merge {
@@ -189,6 +191,36 @@ impl Load<'_> {
         let context = self.doing(&format!("{rows} rows would replace {before}"));
         Err(Error::new(ErrorKind::Server, context)
             .with_hint(format!("`max_shrink = {max_shrink}` in the job refuses this; nothing was replaced")))
+    }
+
+    /// Where the table is in other files than before the first batch, the rows are looked for: VACUUM FULL and
+    /// CLUSTER take them along, TRUNCATE does not. The lock keeps the answer true until the commit.
+    async fn find_batches(&self, session: &Session, written: &Written) -> Result<()> {
+        if written.is_open || self.is_staged() || written.rows == 0 {
+            return Ok(());
+        }
+        let doing = self.doing("looking for the rows");
+        let lock = format!("lock table {} in access share mode", self.target.sql);
+        let (locked, now) =
+            join!(session.batch(&doing, &lock), catalog::shape(session, self.claim.table_oid));
+        locked?;
+        if now?.files == self.files {
+            return Ok(());
+        }
+        let due = written.rows + self.claim.resume_rows;
+        let stored = match self.rules.mode {
+            LoadMode::DeleteInsert | LoadMode::Replace => self.count_owned(session).await?,
+            LoadMode::Append => self.ledger.count_stored(session, self.claim, &self.target.sql).await?,
+            // What was merged is not told from what was there.
+            LoadMode::Merge => return Err(self.lost_rows("it was emptied or rewritten")),
+        };
+        if stored == due { Ok(()) } else { Err(self.lost_rows(&format!("it has {stored} of {due} rows"))) }
+    }
+
+    /// Another try clears what is left and starts over.
+    fn lost_rows(&self, what: &str) -> Error {
+        let context = format!("{} was emptied or rewritten by others while it was loaded", self.target.name);
+        Error::new(ErrorKind::Contention, format!("{context}: {what}"))
     }
 
     /// Where triggers, rules, hooks, a cast of the time column or a scope that the source does not keep to could

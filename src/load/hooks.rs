@@ -4,15 +4,32 @@
 //! after each: a COMMIT inside a hook would survive our rollback. So must the encoding be: the rows that
 //! follow are bytes in it.
 
+use super::Load;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connect::Session;
 use crate::postgres::sqlstate::place_in;
 
-/// Runs the statements in the open transaction of the session.
-pub(super) async fn run(session: &Session, which: &str, statements: &[String]) -> Result<()> {
-    if statements.is_empty() {
-        return Ok(());
+impl Load<'_> {
+    /// Runs the statements in the open transaction of the session. They may switch triggers off and on, which
+    /// running loads of the table then live with; its columns must stay as they are.
+    pub(super) async fn run_hooks(
+        &self,
+        session: &Session,
+        which: &str,
+        statements: &[String],
+    ) -> Result<()> {
+        if statements.is_empty() {
+            return Ok(());
+        }
+        let table = self.claim.table_oid;
+        let before = self.ledger.shape_before(session, table).await?;
+        run(session, which, statements).await?;
+        self.ledger.accept_shape(session, table, &before, true).await
     }
+}
+
+/// Runs the statements in the open transaction of the session.
+async fn run(session: &Session, which: &str, statements: &[String]) -> Result<()> {
     let before = standing(session).await?;
     for (number, sql) in statements.iter().enumerate() {
         let doing = format!("running {which} statement {}", number + 1);

@@ -130,6 +130,8 @@ pub struct Load<'a> {
     pub id: IntervalId,
     /// Who listens.
     pub events: &'a Events,
+    /// The files of the destination table before the first batch.
+    pub files: String,
 }
 
 impl Load<'_> {

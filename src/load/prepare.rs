@@ -5,7 +5,7 @@
 
 use futures::join;
 
-use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, delete_insert, hooks, stage};
+use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, delete_insert, stage};
 use crate::config::job::{CommitPolicy, LoadMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connect::Session;
@@ -15,11 +15,12 @@ use crate::postgres::ident;
 const CLEAR_STEP: i32 = 0;
 
 impl Load<'_> {
-    /// Makes the destination ready for the first writer; `session` is the control session.
+    /// Makes the destination ready for the first writer; `session` is the control session. Returns whether that
+    /// took a transaction.
     ///
     /// # Errors
     /// `Preflight`, when the interval holds rows that pgtide did not load; `Fenced`; the server's.
-    pub async fn prepare(&self, session: &Session) -> Result<()> {
+    pub async fn prepare(&self, session: &Session) -> Result<bool> {
         self.refuse_leftovers()?;
         self.refuse_shared_rows(session).await?;
         // With a single transaction that check belongs into it, unless there is something to clear.
@@ -27,12 +28,12 @@ impl Load<'_> {
             self.refuse_foreign_rows(session).await?;
         }
         if !self.has_first_transaction() {
-            return Ok(());
+            return Ok(false);
         }
         session.batch("opening the first transaction", "begin isolation level read committed").await?;
         self.clear(session).await?;
         if !self.is_single() {
-            hooks::run(session, "pre_sql", &self.rules.pre_sql).await?;
+            self.run_hooks(session, "pre_sql", &self.rules.pre_sql).await?;
         }
         if self.is_staged() {
             let sql = stage::create(self.target, &self.stage_sql());
@@ -48,7 +49,8 @@ impl Load<'_> {
         let (deferred, fenced) =
             join!(self.run_deferred(session), self.ledger.fence(session, self.claim, CLEAR_STEP));
         deferred.and(fenced)?;
-        session.batch("committing the first transaction", "commit").await
+        session.batch("committing the first transaction", "commit").await?;
+        Ok(true)
     }
 
     fn has_first_transaction(&self) -> bool {

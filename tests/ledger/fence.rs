@@ -223,3 +223,35 @@ async fn stop_those_who_flush(world: &World) {
         signal::kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGSTOP).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_column_of_ours_lets_running_loads_go_on_and_hides_no_change_of_others() {
+    let world = World::new("accept_shape").await;
+    let session = world.session().await;
+    let (control, claim) = world.claim(0).await;
+    let (other_control, other) = world.claim(1).await;
+    let add = |column: &'static str| {
+        let (world, session) = (&world, &session);
+        async move {
+            begin(session).await;
+            let before = world.ledger.shape_before(session, world.table.oid).await.unwrap();
+            session
+                .batch("adding", &format!("alter table mart.users add column {column} integer"))
+                .await
+                .unwrap();
+            world.ledger.accept_shape(session, world.table.oid, &before, false).await.unwrap();
+            session.batch("committing", "commit").await.unwrap();
+        }
+    };
+    add("first").await;
+    world.write(&control, &claim, (1, 10)).await.unwrap();
+    world.db.exec("alter table mart.users alter column id type real").await;
+    add("second").await;
+    for (control, claim) in [(control, claim), (other_control, other)] {
+        let error = world.write(&control, &claim, (2, 10)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Preflight, "{error}");
+        assert!(error.to_string().contains("changed since its columns were compared"), "{error}");
+        control.batch("ending", "rollback").await.unwrap();
+    }
+    assert_eq!(world.stored().await, 10);
+}

@@ -17,6 +17,7 @@ use pgtide::interval::DataInterval;
 use pgtide::ledger::{
     BatchRecord, Claim, ClaimOutcome, ClaimRequest, Ledger, MarkRequest, Owner, Snapshot, TableRef, Totals,
 };
+use pgtide::postgres::catalog;
 use pgtide::postgres::connect::{Session, Side};
 use pgtide::state::State;
 
@@ -27,6 +28,7 @@ pub(crate) struct World {
     pub(crate) db: Database,
     pub(crate) ledger: Ledger,
     pub(crate) table: TableRef,
+    fingerprint: String,
 }
 
 impl World {
@@ -36,9 +38,11 @@ impl World {
 
     pub(crate) async fn on(db: Database) -> Self {
         db.exec("create schema mart; create table mart.users (day integer, id integer)").await;
-        let ledger = Ledger::open(&session(&db).await, "pgtide").await.unwrap();
+        let session = session(&db).await;
+        let ledger = Ledger::open(&session, "pgtide").await.unwrap();
         let table = table(&db, "mart.users").await;
-        Self { db, ledger, table }
+        let fingerprint = catalog::shape(&session, table.oid).await.unwrap().fingerprint;
+        Self { db, ledger, table, fingerprint }
     }
 
     pub(crate) async fn session(&self) -> Session {
@@ -55,6 +59,7 @@ impl World {
             key: format!("day {number}"),
             timezone: Some("America/New_York".to_owned()),
             definition_hash: "definition-1".to_owned(),
+            fingerprint: self.fingerprint.clone(),
             owner: owner("etl-1"),
             seen: None,
             reload: false,

@@ -5,17 +5,11 @@ use crate::columns::ColumnPlan;
 use crate::config::job::{CommitPolicy, Job, LoadMode};
 use crate::config::nearest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Ledger;
 use crate::name::TableName;
 use crate::postgres::catalog::{self, Column, Identity, OnDelete, Relation, RuleEvent};
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
-
-/// One statement per server sees the same definition twice: what COPY depends on, as text.
-const FINGERPRINT: &str = "
-select coalesce(pg_catalog.string_agg(
-           pg_catalog.concat_ws(' ', a.attname, a.atttypid, a.atttypmod, a.attgenerated), e'\\n' order by a.attnum), '')
-from pg_catalog.pg_attribute a
-where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped";
 
 const SYSTEM_COLUMNS: [&str; 6] = ["ctid", "xmin", "xmax", "cmin", "cmax", "tableoid"];
 
@@ -29,7 +23,7 @@ pub(super) struct Destination {
     pub(super) name: TableName,
     /// The table, unless it is still to be made.
     pub(super) relation: Option<Relation>,
-    /// What COPY depends on; empty while the table is to be made.
+    /// What a load depends on; empty while the table is to be made.
     pub(super) fingerprint: String,
     /// Statements that make it.
     pub(super) create: Vec<String>,
@@ -93,7 +87,9 @@ async fn existing(control: &Session, relation: Relation) -> Result<Destination> 
         let error = Error::new(ErrorKind::Preflight, format!("{}: {first}", control.server().name));
         return Err(rest.iter().fold(error, |error, line| error.with_detail(line.clone())));
     }
-    let fingerprint = fingerprint(control, relation.oid).await?;
+    let fingerprint = catalog::shape(control, relation.oid).await?.fingerprint;
+    // Read after the fingerprint: while that holds, these are its columns.
+    let relation = catalog::find_relation(control, &relation.name).await?;
     Ok(Destination {
         name: relation.name.clone(),
         relation: Some(relation),
@@ -152,22 +148,28 @@ async fn make_if_missing(
 /// Adds the columns that `on_schema_change = "add"` asks for; returns the table as it is then.
 pub(super) async fn add_columns(
     control: &Session,
+    ledger: &Ledger,
     destination: &Destination,
     plan: &ColumnPlan,
 ) -> Result<Destination> {
     let doing = format!("adding columns to {}", destination.name);
     if let Some(sql) = catalog::add_columns_sql(&destination.name, &plan.added) {
         // Readers queue behind a statement that waits for its lock.
-        control.batch(&doing, &format!("begin; set local lock_timeout = '5s'; {sql}; commit")).await?;
+        let table = ident::quote_table(&destination.name);
+        let begin =
+            format!("begin; set local lock_timeout = '5s'; lock table {table} in access exclusive mode");
+        control.batch(&doing, &begin).await?;
+        let oid = destination.relation.as_ref().map_or(0, |r| r.oid);
+        let added = async {
+            let before = ledger.shape_before(control, oid).await?;
+            control.batch(&doing, &sql).await?;
+            ledger.accept_shape(control, oid, &before, false).await
+        };
+        let added = added.await;
+        control.batch(&doing, if added.is_ok() { "commit" } else { "rollback" }).await?;
+        added?;
     }
     existing(control, catalog::find_relation(control, &destination.name).await?).await
-}
-
-/// What COPY into a table depends on, as text.
-pub(super) async fn fingerprint(control: &Session, table_oid: u32) -> Result<String> {
-    let doing = "looking at the destination's columns";
-    let [statement] = control.keep(doing, [FINGERPRINT]).await?;
-    Ok(control.query_one_kept(doing, &statement, &[&table_oid]).await?.get(0))
 }
 
 fn appeared(name: &TableName) -> Error {

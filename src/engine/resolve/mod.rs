@@ -19,13 +19,13 @@ use crate::columns::{self, ColumnPlan, Finding};
 use crate::config::job::{EmptyWith, Job, LoadMode, Refresh};
 use crate::config::views::ViewRules;
 use crate::error::{Error, ErrorKind, Result};
-use crate::extract::Extract;
+use crate::extract::{Extract, ReadColumn};
 use crate::interval::DataInterval;
-use crate::ledger::Claim;
+use crate::ledger::{Claim, Ledger};
 use crate::load::Target;
 use crate::plan::Planned;
 use crate::postgres::bound::{Bound, Condition};
-use crate::postgres::catalog::{self, Relation, RelationKind, Rule, RuleEvent};
+use crate::postgres::catalog::{self, Column, Relation, RelationKind, Rule, RuleEvent};
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
 use crate::views::catalog::{Catalog, family};
@@ -45,7 +45,7 @@ pub struct Resolved {
     columns: ColumnPlan,
     select_list: String,
     time: Option<TimeColumn>,
-    described: Vec<(String, u32)>,
+    described: Vec<ReadColumn>,
     notices: Vec<String>,
     growth: Arc<Growth>,
 }
@@ -55,7 +55,7 @@ pub struct Resolved {
 /// # Errors
 /// `Preflight` and `Config`, with every finding.
 pub(super) async fn resolve(slot: &Slot, job: &Job, sample: &DataInterval, ledger: &str) -> Result<Resolved> {
-    let resolved = look(slot, job, sample, ledger, false).await?;
+    let resolved = look(slot, job, sample, ledger, None).await?;
     if let Refresh::Named(names) = &job.refresh {
         let catalog = Catalog::read(slot.control()?, &ViewRules::default(), None).await?;
         let readers = family(slot.control()?, resolved.table_oid()).await?;
@@ -71,8 +71,9 @@ async fn look(
     job: &Job,
     sample: &DataInterval,
     ledger: &str,
-    may_create: bool,
+    making: Option<&Ledger>,
 ) -> Result<Resolved> {
+    let may_create = making.is_some();
     let (source_session, control) = (slot.source()?, slot.control()?);
     let source = source::find(source_session, job, sample).await?;
     let destination = destination::find(control, job, &source, may_create).await?;
@@ -125,13 +126,20 @@ async fn look(
         .columns
         .verify(&shape.columns, resolved.destination.columns(), &options)
         .map_err(|findings| columns::into_error(&findings, &names))?;
-    resolved.described = shape.columns.iter().map(|c| (c.name.clone(), c.data_type.oid)).collect();
-    if may_create && !resolved.columns.added.is_empty() {
+    resolved.described = shape.columns.iter().map(read_column).collect();
+    if let Some(ledger) = making
+        && !resolved.columns.added.is_empty()
+    {
         resolved.destination =
-            destination::add_columns(control, &resolved.destination, &resolved.columns).await?;
+            destination::add_columns(control, ledger, &resolved.destination, &resolved.columns).await?;
     }
     resolved.collect_notices(job);
     Ok(resolved)
+}
+
+fn read_column(column: &Column) -> ReadColumn {
+    let (type_oid, typmod) = (column.data_type.oid, column.data_type.typmod);
+    ReadColumn { name: column.name.clone(), type_oid, typmod }
 }
 
 /// `jobs/orders.toml`, as the file is known in its project.
@@ -151,12 +159,12 @@ impl Resolved {
         slot: &Slot,
         job: &Job,
         sample: &DataInterval,
-        ledger: &str,
+        ledger: &Ledger,
     ) -> Result<Self> {
         if self.destination.relation.is_some() && self.columns.added.is_empty() {
             return Ok(self);
         }
-        look(slot, job, sample, ledger, true).await
+        look(slot, job, sample, ledger.schema(), Some(ledger)).await
     }
 
     /// Whether another table's foreign key points at the destination, which `TRUNCATE` refuses then.
@@ -352,14 +360,19 @@ impl Resolved {
         }
     }
 
-    /// Compares the destination's columns with those that were looked at.
+    /// What a load into the destination depends on, as its columns were compared.
+    pub(super) fn fingerprint(&self) -> &str {
+        &self.destination.fingerprint
+    }
+
+    /// Compares the destination with the one whose columns were compared; returns the files that it is in.
     ///
     /// # Errors
     /// `Preflight`, when the table changed since.
-    pub(super) async fn unchanged(&self, control: &Session) -> Result<()> {
-        let now = destination::fingerprint(control, self.table_oid()).await?;
-        if now == self.destination.fingerprint {
-            return Ok(());
+    pub(super) async fn unchanged(&self, control: &Session) -> Result<String> {
+        let now = catalog::shape(control, self.table_oid()).await?;
+        if now.fingerprint == self.destination.fingerprint {
+            return Ok(now.files);
         }
         let context = format!("{} changed since its columns were compared", self.table_name());
         Err(Error::new(ErrorKind::Preflight, context)

@@ -57,6 +57,7 @@ update pgtide.interval set
     batches = case when $3 then null else batches end,
     digest = case when $3 then null else digest end,
     table_oid = $4, table_name = $5, scope = $6, key = $7, timezone = $8, attempt_definition_hash = $9,
+    attempt_fingerprint = $14,
     host = $10, pid = $11, run_id = $12, triggered_by = $13, backend_pid = pg_catalog.pg_backend_pid(),
     started_at = pg_catalog.clock_timestamp(), finished_at = null, error_code = null, error_message = null,
     reason = case when state in ('loaded', 'stale') and not $3 then reason end
@@ -145,7 +146,7 @@ impl Ledger {
             control.keep(doing, [&interrupted, &forget, &self.sql(SET_TOKEN)]).await?;
         let (owner, token) = (&request.owner, random_token());
         let (moved, pid) = (current.table.oid != request.table.oid, i64::from(owner.pid));
-        let params: [Param<'_>; 13] = [
+        let params: [Param<'_>; 14] = [
             &id,
             &token,
             &moved,
@@ -159,6 +160,7 @@ impl Ledger {
             &pid,
             &owner.run_id,
             &owner.trigger,
+            &request.fingerprint,
         ];
         let old: [Param<'_>; 2] = [&id, &moved];
         let (interrupted, forgotten, row) = join!(

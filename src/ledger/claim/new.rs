@@ -17,8 +17,9 @@ use crate::state::State;
 const INSERT: &str = "
 insert into pgtide.interval
     (job, interval_start, interval_end, key, timezone, state, table_oid, table_name, scope, token, attempt,
-     tries, attempt_definition_hash, host, pid, run_id, triggered_by, backend_pid, started_at)
-values ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9, 1, 1, $10, $11, $12, $13, $14,
+     tries, attempt_definition_hash, host, pid, run_id, triggered_by, attempt_fingerprint, backend_pid,
+     started_at)
+values ($1, $2, $3, $4, $5, 'running', $6, $7, $8, $9, 1, 1, $10, $11, $12, $13, $14, $16,
         pg_catalog.pg_backend_pid(), pg_catalog.clock_timestamp())
 on conflict (job, interval_start, interval_end) do nothing
 returning id, token, attempt, tries,
@@ -69,7 +70,7 @@ impl Ledger {
         let (owner, token) = (&request.owner, random_token());
         let pid = i64::from(owner.pid);
         let class = self.interval_oid.cast_signed();
-        let params: [Param<'_>; 15] = [
+        let params: [Param<'_>; 16] = [
             &request.job,
             &start,
             &end,
@@ -85,6 +86,7 @@ impl Ledger {
             &owner.run_id,
             &owner.trigger,
             &class,
+            &request.fingerprint,
         ];
         let (part, ledger): (_, [Param<'_>; 1]) = (part_of(request), [&self.interval_oid]);
         let (session, begun, locked, inserted, overlap) = join!(
