@@ -134,7 +134,8 @@ async fn a_source_that_changes_between_two_reads_of_a_session_is_noticed() {
 }
 
 async fn read(session: &mut Session) -> Result<u64, Error> {
-    let column = |name: &str, ty: Type| ReadColumn { name: name.to_owned(), type_oid: ty.oid(), typmod: -1 };
+    let column =
+        |name: &str, ty: Type| ReadColumn { name: name.to_owned(), type_oid: ty.oid(), typmod: None };
     let what = Extract {
         sql: "select day, id, name from public.users".to_owned(),
         bounds: Condition::default(),

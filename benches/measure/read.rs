@@ -51,6 +51,5 @@ async fn read(url: &str) -> Result<u64> {
 }
 
 fn read_column(column: &tokio_postgres::Column) -> ReadColumn {
-    let (type_oid, typmod) = (column.type_().oid(), column.type_modifier());
-    ReadColumn { name: column.name().to_owned(), type_oid, typmod }
+    ReadColumn { name: column.name().to_owned(), type_oid: column.type_().oid(), typmod: None }
 }

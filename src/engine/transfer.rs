@@ -111,7 +111,7 @@ impl Tries<'_> {
         let work = self.work;
         let Sessions { source, control, writers: open_writers } = sessions;
         self.phase(Phase::Checking);
-        let files = work.resolved.unchanged(control).await?;
+        let file = work.resolved.unchanged(control).await?;
         let extraction = work.resolved.extract(source, &work.job, self.planned, claim).await?;
         let target = work.resolved.target(&work.job, &self.planned.interval);
         let rules = self.rules(claim, &target);
@@ -122,12 +122,12 @@ impl Tries<'_> {
             rules: &rules,
             id: self.id.clone(),
             events: &work.engine.events,
-            files,
+            file,
         };
         moving.step();
         self.phase(if claim.left_rows > 0 { Phase::Clearing } else { Phase::WaitingForSource });
         if load.prepare(control).await? {
-            load.files = catalog::shape(control, claim.table_oid).await?.files;
+            load.file = catalog::shape(control, claim.table_oid).await?.file;
         }
         moving.step();
         self.phase(Phase::WaitingForSource);

@@ -12,19 +12,6 @@ use crate::name::TableName;
 use crate::postgres::catalog;
 use crate::postgres::connect::Session;
 
-/// The file of the table `{oid}`; of a partitioned one, which has none, a digest of its leaves' files.
-/// Nothing of the table is locked.
-const FILE: &str = "
-(select case when f.relkind <> 'p' then f.relfilenode::bigint else (
-     with recursive leaf (oid) as (
-         select h.inhrelid from pg_catalog.pg_inherits h where h.inhparent = f.oid
-         union all
-         select h.inhrelid from pg_catalog.pg_inherits h join leaf on h.inhparent = leaf.oid)
-     select pg_catalog.hashtextextended(coalesce(pg_catalog.string_agg(
-                pg_catalog.concat(l.oid, ' ', l.relfilenode), ',' order by l.oid), ''), 0)
-     from pg_catalog.pg_class l where l.oid in (select leaf.oid from leaf)) end
- from pg_catalog.pg_class f where f.oid = {oid})";
-
 /// The table that a name means, as [`catalog`] finds it, and the clock that claims are stamped with.
 const EVIDENCE: &str = "
 select pg_catalog.clock_timestamp() as now, t.oid, t.schema, t.name, t.file,
@@ -99,7 +86,7 @@ pub enum Place {
 
 /// Puts the file of a table in place of `{file:...}` in a statement.
 pub(super) fn file_of(oid: &str) -> String {
-    FILE.replace("{oid}", oid)
+    catalog::file_sql(oid)
 }
 
 impl Evidence {

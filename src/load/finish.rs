@@ -193,18 +193,18 @@ impl Load<'_> {
             .with_hint(format!("`max_shrink = {max_shrink}` in the job refuses this; nothing was replaced")))
     }
 
-    /// Where the table is in other files than before the first batch, the rows are looked for: VACUUM FULL and
+    /// Where the table is in another file than before the first batch, the rows are looked for: VACUUM FULL and
     /// CLUSTER take them along, TRUNCATE does not. The lock keeps the answer true until the commit.
     async fn find_batches(&self, session: &Session, written: &Written) -> Result<()> {
         if written.is_open || self.is_staged() || written.rows == 0 {
             return Ok(());
         }
         let doing = self.doing("looking for the rows");
-        let lock = format!("lock table {} in access share mode", self.target.sql);
+        let lock = format!("lock table {} in row exclusive mode", self.target.sql);
         let (locked, now) =
             join!(session.batch(&doing, &lock), catalog::shape(session, self.claim.table_oid));
         locked?;
-        if now?.files == self.files {
+        if now?.file == self.file {
             return Ok(());
         }
         let due = written.rows + self.claim.resume_rows;

@@ -130,8 +130,8 @@ pub struct Load<'a> {
     pub id: IntervalId,
     /// Who listens.
     pub events: &'a Events,
-    /// The files of the destination table before the first batch.
-    pub files: String,
+    /// The file of the destination table before the first batch.
+    pub file: i64,
 }
 
 impl Load<'_> {

@@ -126,7 +126,8 @@ async fn look(
         .columns
         .verify(&shape.columns, resolved.destination.columns(), &options)
         .map_err(|findings| columns::into_error(&findings, &names))?;
-    resolved.described = shape.columns.iter().map(read_column).collect();
+    resolved.described =
+        shape.columns.iter().map(|c| read_column(c, resolved.destination.columns())).collect();
     if let Some(ledger) = making
         && !resolved.columns.added.is_empty()
     {
@@ -137,9 +138,11 @@ async fn look(
     Ok(resolved)
 }
 
-fn read_column(column: &Column) -> ReadColumn {
+/// Where the destination has no modifier, the source's may change: nothing is rounded or cut.
+fn read_column(column: &Column, targets: &[Column]) -> ReadColumn {
     let (type_oid, typmod) = (column.data_type.oid, column.data_type.typmod);
-    ReadColumn { name: column.name.clone(), type_oid, typmod }
+    let is_free = targets.iter().any(|t| t.name == column.name && t.data_type.typmod < 0);
+    ReadColumn { name: column.name.clone(), type_oid, typmod: (!is_free).then_some(typmod) }
 }
 
 /// `jobs/orders.toml`, as the file is known in its project.
@@ -365,14 +368,14 @@ impl Resolved {
         &self.destination.fingerprint
     }
 
-    /// Compares the destination with the one whose columns were compared; returns the files that it is in.
+    /// Compares the destination with the one whose columns were compared; returns the file that it is in.
     ///
     /// # Errors
     /// `Preflight`, when the table changed since.
-    pub(super) async fn unchanged(&self, control: &Session) -> Result<String> {
+    pub(super) async fn unchanged(&self, control: &Session) -> Result<i64> {
         let now = catalog::shape(control, self.table_oid()).await?;
         if now.fingerprint == self.destination.fingerprint {
-            return Ok(now.files);
+            return Ok(now.file);
         }
         let context = format!("{} changed since its columns were compared", self.table_name());
         Err(Error::new(ErrorKind::Preflight, context)
