@@ -40,7 +40,7 @@ pub use liveness::Holder;
 pub use mark::MarkRequest;
 pub use open::VERSION;
 pub use read::{Activity, AttemptRecord, DayRows, IntervalRecord, Snapshot};
-pub use record::BatchRecord;
+pub use record::{Accepted, BatchRecord};
 pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
 pub use slots::{Asked, Class, Limit, Rank, Slots};
 pub use view_file::{DroppedView, ViewEvent, ViewObject};

@@ -39,6 +39,17 @@ pub struct BatchRecord {
 pub(super) const ATTEMPT_IN_SHAPE: &str = "
 case when (select i.attempt_fingerprint from pgtide.interval i where i.id = $1) = {fingerprint} then $6::integer end";
 
+/// What a transaction of pgtide's own may do to the table under running loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accepted {
+    /// A column is added that none of them loads.
+    NewColumn,
+    /// Triggers and rules change.
+    SameColumns,
+    /// The same; of the load of this interval all rows are stored already, so that columns may change too.
+    AfterTheRowsOf(i64),
+}
+
 /// `$1` id, `$2` token, `$3` table OID, `$4` table name, `$5` number, `$6` attempt, `$7` definition.
 const FENCE: &str = "
 insert into pgtide.batch
@@ -54,7 +65,7 @@ const ACCEPT: &str = "
 update pgtide.interval i set attempt_fingerprint = f.now
 from (select {fingerprint} as now) f
 where i.table_oid = $1 and i.token is not null and i.attempt_fingerprint = $2 and f.now <> $2
-  and (not $3 or pg_catalog.split_part(f.now, ' ', 1) = pg_catalog.split_part($2, ' ', 1))";
+  and ($3 or i.id = $4 or pg_catalog.split_part(f.now, ' ', 1) = pg_catalog.split_part($2, ' ', 1))";
 
 /// VACUUM FULL and CLUSTER leave a row the transaction that stored it.
 const STORED: &str = "
@@ -186,7 +197,7 @@ impl Ledger {
     }
 
     /// Lets running attempts go on after what the caller's transaction did to the table: those that could commit
-    /// into it before. With `keeps_columns`, only if its columns are what they were.
+    /// into it before, and whose columns are still there as they were, with the exceptions of `accepted`.
     ///
     /// # Errors
     /// As the server says.
@@ -195,11 +206,16 @@ impl Ledger {
         session: &Session,
         table_oid: u32,
         before: &str,
-        keeps_columns: bool,
+        accepted: Accepted,
     ) -> Result<()> {
+        let (any_columns, mine) = match accepted {
+            Accepted::NewColumn => (true, None),
+            Accepted::SameColumns => (false, None),
+            Accepted::AfterTheRowsOf(interval_id) => (false, Some(interval_id)),
+        };
         let sql = ACCEPT.replace("{fingerprint}", &fingerprint_sql("$1"));
         let doing = "letting running loads go on";
-        session.execute(doing, &self.sql(&sql), &[&table_oid, &before, &keeps_columns]).await.map(drop)
+        session.execute(doing, &self.sql(&sql), &[&table_oid, &before, &any_columns, &mine]).await.map(drop)
     }
 
     /// Counts the rows of a table that this interval's recorded batches stored.

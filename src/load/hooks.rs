@@ -6,12 +6,13 @@
 
 use super::Load;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Accepted;
 use crate::postgres::connect::Session;
 use crate::postgres::sqlstate::place_in;
 
 impl Load<'_> {
     /// Runs the statements in the open transaction of the session. They may switch triggers off and on, which
-    /// running loads of the table then live with; its columns must stay as they are.
+    /// running loads of the table then live with; under their rows the columns stay as they are.
     pub(super) async fn run_hooks(
         &self,
         session: &Session,
@@ -24,7 +25,11 @@ impl Load<'_> {
         let table = self.claim.table_oid;
         let before = self.ledger.shape_before(session, table).await?;
         run(session, which, statements).await?;
-        self.ledger.accept_shape(session, table, &before, true).await
+        let accepted = match which {
+            "post_sql" => Accepted::AfterTheRowsOf(self.claim.interval_id),
+            _ => Accepted::SameColumns,
+        };
+        self.ledger.accept_shape(session, table, &before, accepted).await
     }
 }
 

@@ -4,6 +4,7 @@ use futures::future::join_all;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 use pgtide::error::ErrorKind;
+use pgtide::ledger::Accepted;
 use pgtide::postgres::connect::Session;
 use pgtide::sandbox::{Options, StopMode};
 
@@ -239,7 +240,7 @@ async fn a_column_of_ours_lets_running_loads_go_on_and_hides_no_change_of_others
                 .batch("adding", &format!("alter table mart.users add column {column} integer"))
                 .await
                 .unwrap();
-            world.ledger.accept_shape(session, world.table.oid, &before, false).await.unwrap();
+            world.ledger.accept_shape(session, world.table.oid, &before, Accepted::NewColumn).await.unwrap();
             session.batch("committing", "commit").await.unwrap();
         }
     };

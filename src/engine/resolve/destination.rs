@@ -5,7 +5,7 @@ use crate::columns::ColumnPlan;
 use crate::config::job::{CommitPolicy, Job, LoadMode};
 use crate::config::nearest::did_you_mean;
 use crate::error::{Error, ErrorKind, Result};
-use crate::ledger::Ledger;
+use crate::ledger::{Accepted, Ledger};
 use crate::name::TableName;
 use crate::postgres::catalog::{self, Column, Identity, OnDelete, Relation, RuleEvent};
 use crate::postgres::connect::Session;
@@ -163,7 +163,7 @@ pub(super) async fn add_columns(
         let added = async {
             let before = ledger.shape_before(control, oid).await?;
             control.batch(&doing, &sql).await?;
-            ledger.accept_shape(control, oid, &before, false).await
+            ledger.accept_shape(control, oid, &before, Accepted::NewColumn).await
         };
         let added = added.await;
         control.batch(&doing, if added.is_ok() { "commit" } else { "rollback" }).await?;
