@@ -52,6 +52,8 @@ mod foreign_code;
 mod held;
 /// What is kept from one interval to the next, and what must be noticed all the same.
 mod intervals;
+/// What a broken attempt left: removed if it is its own, gone on after if it fits, refused otherwise.
+mod leftovers;
 /// Limits over processes: never more at once, runs first, a backfill always goes on.
 mod limits;
 /// Keys of a merge: one that comes twice is refused in whatever batches, and equal ones become the same.

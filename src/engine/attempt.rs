@@ -150,7 +150,7 @@ impl Tries<'_> {
         }
         let run = self.work.applicant();
         self.phase(Phase::Claiming);
-        let claimed = engine.answered(job, Box::pin(self.claim(slot.control()?))).await;
+        let claimed = engine.answered(job, Box::pin(self.claim(slot))).await;
         let claim = match claimed {
             Ok(ClaimOutcome::Claimed(claim)) => claim,
             Ok(ClaimOutcome::MarkedSkipped) => return Ok(Outcome::LeftAlone("marked skipped meanwhile")),
@@ -248,7 +248,7 @@ impl Tries<'_> {
         self.work.engine.events.send(Event::PhaseChanged { id: self.id.clone(), phase });
     }
 
-    async fn claim(&self, control: &Session) -> Result<ClaimOutcome> {
+    async fn claim(&self, slot: &Slot) -> Result<ClaimOutcome> {
         let Work { job, engine, ledger, resolved, request, .. } = self.work;
         let claim = ClaimRequest {
             job: job.name.clone(),
@@ -259,6 +259,7 @@ impl Tries<'_> {
             timezone: job.calendar.map(|c| c.timezone.name().to_owned()),
             definition_hash: request.definition_hash.clone(),
             fingerprint: resolved.fingerprint().to_owned(),
+            origin: resolved.origin(slot.source()?, job, &self.planned.interval)?,
             owner: engine.owner.clone(),
             seen: self.work.history.seen(&self.planned.interval),
             reload: self.work.reloads(self.planned),
@@ -268,7 +269,7 @@ impl Tries<'_> {
             leave_failed_after: self.leave_failed_after(),
             since: self.work.since(self.planned),
         };
-        ledger.claim(control, &claim).await
+        ledger.claim(slot.control()?, &claim).await
     }
 
     /// Records the failure where that is still possible, and lets go of everything.

@@ -32,6 +32,12 @@ impl<'j> Commands<'j> {
         }
     }
 
+    /// Loads an interval whatever is there, in a mode that adds rows.
+    #[must_use]
+    pub fn force(&self, key: &str) -> String {
+        self.reload(key).replace("--reload", "--force").replace("--mode replace", "--force")
+    }
+
     /// Records what is there as loaded.
     #[must_use]
     pub fn mark_loaded(&self, key: &str) -> String {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
+use chrono::TimeDelta;
 use futures::future::try_join_all;
 
 use super::attempt::Tries;
@@ -175,6 +176,18 @@ impl Tries<'_> {
         Ok(loaded(&finished, claim, started))
     }
 
+    /// Whether rows of the interval may be there that this ledger does not know, because it is younger than
+    /// their load, or that table is. What was complete only after the ledger was made has no other load.
+    fn looks_for_rows(&self, claim: &Claim, reload: bool) -> bool {
+        let Work { job, ledger, .. } = self.work;
+        let is_first = !claim.was_loaded && claim.left_rows == 0 && !reload;
+        let is_older = self.planned.interval.is_whole()
+            || self.planned.interval.end < ledger.since() + CLOCKS_DIFFER_BY
+            || claim.moved_from.is_some();
+        // A copy adds to whatever is there, since somebody has just asked for it.
+        job.mode == LoadMode::Append && is_first && is_older && job.file.is_some()
+    }
+
     fn rules(&self, claim: &Claim, target: &Target) -> Rules {
         let Work { job, engine, .. } = self.work;
         let commands = Commands::new(job);
@@ -197,12 +210,18 @@ impl Tries<'_> {
             max_shrink: job.max_shrink,
             empty_with: if self.work.resolved.is_referenced() { EmptyWith::Delete } else { job.empty_with },
             reload,
+            looks_for_rows: self.looks_for_rows(claim, reload),
             must_be_empty: engine.options.must_be_empty,
             reload_command: commands.reload(&self.planned.key),
+            force_command: commands.force(&self.planned.key),
             mark_command: commands.mark_loaded(&self.planned.key),
         }
     }
 }
+
+/// The clocks of source and destination, which tell an interval's end and the ledger's beginning, are
+/// hardly ever so far apart.
+const CLOCKS_DIFFER_BY: TimeDelta = TimeDelta::days(1);
 
 /// A first load commits batches. What must be seen whole before a row of it shows is staged, unless the
 /// job wants one transaction: a reload, and what triggers may move out of the interval or drop.

@@ -16,7 +16,7 @@ mod overlap;
 use chrono::{DateTime, Utc};
 use tokio_postgres::{Row, Statement};
 
-use super::{Claim, ClaimOutcome, ClaimRequest, Ledger, TableRef, stored};
+use super::{Claim, ClaimOutcome, ClaimRequest, Differs, Ledger, Origin, TableRef, stored};
 use overlap::{LOCK_TABLE, OVERLAP, overlap_kept};
 
 use crate::error::{Error, ErrorKind, Result};
@@ -56,6 +56,7 @@ struct Current {
 #[derive(Default)]
 struct Leftovers {
     rows: i64,
+    differs: Option<Differs>,
     resume_key: Option<Vec<u8>>,
     stages: Vec<String>,
 }
@@ -190,6 +191,8 @@ fn claim_of(row: &Row, request: &ClaimRequest, current: Current, left: Leftovers
         was_loaded: current.loaded_at.is_some() && !moved,
         previous_rows: current.rows.filter(|_| !moved),
         left_rows: if moved { 0 } else { left.rows },
+        left_differs: left.differs.filter(|_| !moved),
+        origin: request.origin.as_ref().map(Origin::stored),
         left_stages: left.stages,
         resume_rows: if resume_key.is_some() { left.rows } else { 0 },
         resume_key,
@@ -266,6 +269,7 @@ mod tests {
             timezone: None,
             definition_hash: "hash".into(),
             fingerprint: "shape".into(),
+            origin: None,
             owner: Owner { host: "etl-1".into(), pid: 7, run_id: "run".into(), trigger: None },
             seen,
             reload: false,

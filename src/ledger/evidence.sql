@@ -33,3 +33,7 @@ comment on column pgtide.attempt.foreign_rows is 'Rows that a load removed thoug
 alter table pgtide.interval add column attempt_fingerprint text;
 
 comment on column pgtide.interval.attempt_fingerprint is 'Digest of the columns, triggers and rules of the destination table that the latest attempt compared; with others it can commit nothing';
+
+-- Where a batch was read from: an append goes on only from the same place.
+alter table pgtide.batch add column origin text;
+comment on column pgtide.batch.origin is 'What the rows were read from, for jobs with a resume_key: system identifier, database and digest of the query; null if an older program wrote it';

@@ -14,6 +14,7 @@ mod evidence;
 mod finish;
 mod known;
 mod leader;
+mod leftovers;
 mod liveness;
 mod mark;
 mod open;
@@ -41,7 +42,7 @@ pub use mark::MarkRequest;
 pub use open::VERSION;
 pub use read::{Activity, AttemptRecord, DayRows, IntervalRecord, Snapshot};
 pub use record::{Accepted, BatchRecord};
-pub use request::{Claim, ClaimOutcome, ClaimRequest, Seen};
+pub use request::{Claim, ClaimOutcome, ClaimRequest, Differs, Origin, Seen};
 pub use slots::{Asked, Class, Limit, Rank, Slots};
 pub use view_file::{DroppedView, ViewEvent, ViewObject};
 pub use views::{ChangedRows, FailedRefresh, RefreshRecord, Source, Sources, ViewRecord, sources};
@@ -62,6 +63,8 @@ pub struct Ledger {
     meta_oid: u32,
     /// With a view's OID, the key of the lock of its refresh.
     view_oid: u32,
+    /// Since when it is there, in this version.
+    since: DateTime<Utc>,
     writable: bool,
 }
 
@@ -92,6 +95,12 @@ impl Ledger {
     #[must_use]
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// Since when it is there, in this version: it cannot know what was loaded before another was dropped.
+    #[must_use]
+    pub fn since(&self) -> DateTime<Utc> {
+        self.since
     }
 
     /// Puts the configured schema in place of `pgtide`.

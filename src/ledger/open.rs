@@ -3,6 +3,7 @@
 //! The version is read only after the catalog says that the table which holds it can be trusted: a
 //! view of that name would run another role's code. Two first runs at once meet at an advisory lock.
 
+use chrono::{DateTime, Utc};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::trust::{self, Inspection};
@@ -40,8 +41,9 @@ impl Ledger {
         {
             found.require_trusted()?;
             found.require_meta()?;
-            if version(session, schema).await? == VERSION {
-                return opened(schema, &found, true);
+            let (version, since) = version(session, schema).await?;
+            if version == VERSION {
+                return opened(schema, &found, since, true);
             }
         }
         let doing = format!("creating the ledger in schema {}", ident::quote(schema));
@@ -74,8 +76,8 @@ impl Ledger {
         found.require_readable()?;
         found.require_meta()?;
         match version(session, schema).await? {
-            VERSION => opened(schema, &found, false).map(Some),
-            older => Err(Error::new(
+            (VERSION, since) => opened(schema, &found, since, false).map(Some),
+            (older, _) => Err(Error::new(
                 ErrorKind::Preflight,
                 format!("the ledger in schema {} has version {older}, not {VERSION}", ident::quote(schema)),
             )
@@ -96,7 +98,7 @@ impl Ledger {
         if found.is_empty() {
             return Ok(None);
         }
-        let version = version(session, schema).await?;
+        let (version, _) = version(session, schema).await?;
         if version == VERSION {
             found.require_shape()?;
         }
@@ -104,7 +106,7 @@ impl Ledger {
     }
 }
 
-fn opened(schema: &str, found: &Inspection, writable: bool) -> Result<Ledger> {
+fn opened(schema: &str, found: &Inspection, since: DateTime<Utc>, writable: bool) -> Result<Ledger> {
     found.require_shape()?;
     Ok(Ledger {
         schema: schema.to_owned(),
@@ -112,6 +114,7 @@ fn opened(schema: &str, found: &Inspection, writable: bool) -> Result<Ledger> {
         interval_oid: found.oid("interval"),
         meta_oid: found.oid("meta"),
         view_oid: found.oid("view"),
+        since,
         writable,
     })
 }
@@ -125,14 +128,15 @@ fn check_name(schema: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads the version of a trusted ledger; none newer than ours gets past here.
-async fn version(session: &Session, schema: &str) -> Result<i32> {
+/// Reads the version of a trusted ledger, and since when it has it; none newer than ours gets past here.
+async fn version(session: &Session, schema: &str) -> Result<(i32, DateTime<Utc>)> {
     let quoted = ident::quote(schema);
     let doing = format!("reading the version of the ledger in schema {quoted}");
-    let sql = with_schema("select version from pgtide.meta", &quoted);
-    let found: i32 = session.query_one(&doing, &sql, &[]).await?.get(0);
+    let sql = with_schema("select version, changed_at from pgtide.meta", &quoted);
+    let row = session.query_one(&doing, &sql, &[]).await?;
+    let found: i32 = row.get(0);
     if found <= VERSION {
-        return Ok(found);
+        return Ok((found, row.get(1)));
     }
     Err(Error::new(
         ErrorKind::Config,
@@ -158,7 +162,7 @@ async fn upgrade(session: &Session, schema: &str, doing: &str) -> Result<Ledger>
             }
         }
     }
-    let from = version(session, schema).await?;
+    let (from, _) = version(session, schema).await?;
     for step in STEPS.iter().skip(usize::try_from(from).unwrap_or(0)) {
         session.batch(doing, &with_schema(step, &quoted)).await?;
     }
@@ -168,7 +172,8 @@ async fn upgrade(session: &Session, schema: &str, doing: &str) -> Result<Ledger>
         session.execute(doing, &with_schema(sql, &quoted), &[&VERSION, &by]).await?;
     }
     let found = trust::inspect(session, schema).await?.expect("the schema was made in this transaction");
-    opened(schema, &found, true)
+    let (_, since) = version(session, schema).await?;
+    opened(schema, &found, since, true)
 }
 
 async fn create_schema(session: &Session, quoted: &str, doing: &str) -> Result<()> {

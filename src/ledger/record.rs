@@ -50,15 +50,16 @@ pub enum Accepted {
     AfterTheRowsOf(i64),
 }
 
-/// `$1` id, `$2` token, `$3` table OID, `$4` table name, `$5` number, `$6` attempt, `$7` definition.
+/// `$1` id, `$2` token, `$3` table OID, `$4` table name, `$5` number, `$6` attempt, `$7` definition,
+/// `$13` what is read from.
 const FENCE: &str = "
 insert into pgtide.batch
-    (interval_id, token, number, attempt, definition_hash, rows, bytes, digest, staged, resume_key)
+    (interval_id, token, number, attempt, definition_hash, rows, bytes, digest, staged, resume_key, origin)
 values ((select i.id from pgtide.interval i
          where i.id = $1 and i.token = $2 and i.table_oid = $3
            and pg_catalog.to_regclass($4)::pg_catalog.oid = i.table_oid
          for share),
-        $2, $5, {attempt}, $7, $8, $9, $10, $11, $12)";
+        $2, $5, {attempt}, $7, $8, $9, $10, $11, $12, $13)";
 
 /// The first half of a fingerprint is that of the columns.
 const ACCEPT: &str = "
@@ -149,7 +150,9 @@ impl Ledger {
         (claim, batch): (&Claim, &BatchRecord),
     ) -> Result<()> {
         let of_claim = fence_params(claim);
-        let params = [&of_claim[..4], &[&batch.number], &of_claim[4..], &batch_params(batch)].concat();
+        let params =
+            [&of_claim[..4], &[&batch.number], &of_claim[4..], &batch_params(batch), &[&claim.origin]]
+                .concat();
         match session.client().execute(fence, &params).await {
             Ok(_) => Ok(()),
             Err(error) => Err(self.refused(session, doing, claim, error).await),

@@ -28,6 +28,8 @@ pub struct ClaimRequest {
     pub definition_hash: String,
     /// The fingerprint of the table that the columns were compared with: nothing is committed into another.
     pub fingerprint: String,
+    /// What the rows are read from; none for jobs that start over after a failure.
+    pub origin: Option<Origin>,
     /// Who claims.
     pub owner: Owner,
     /// What the plan saw; none if the ledger had no row.
@@ -45,6 +47,45 @@ pub struct ClaimRequest {
     pub leave_failed_after: Option<i32>,
     /// Since when a load of another run must have begun to be what is asked for; none where any will do.
     pub since: Option<DateTime<Utc>>,
+}
+
+/// What the rows of a job with a `resume_key` are read from: whoever goes on must read from the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// The server: its system identifier, or its address where that may not be read.
+    pub server: String,
+    /// The database's OID.
+    pub database: u32,
+    /// A digest of the query as it is sent, and of all that it depends on.
+    pub query: String,
+}
+
+impl Origin {
+    /// As the ledger has it.
+    pub(super) fn stored(&self) -> String {
+        let Self { server, database, query } = self;
+        format!("{server}/{database}/{query}")
+    }
+
+    /// Reads what the ledger has.
+    pub(super) fn parse(stored: &str) -> Option<Self> {
+        let (rest, query) = stored.rsplit_once('/')?;
+        let (server, database) = rest.rsplit_once('/')?;
+        Some(Self { server: server.to_owned(), database: database.parse().ok()?, query: query.to_owned() })
+    }
+}
+
+/// Why what dead attempts left cannot be gone on after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Differs {
+    /// The job's definition is another.
+    Definition,
+    /// The source connection leads to another server.
+    Server,
+    /// It leads to another database of the server.
+    Database,
+    /// The query is rendered or run differently.
+    Query,
 }
 
 /// What the plan saw of an interval: enough to notice that it was loaded or marked meanwhile.
@@ -107,9 +148,13 @@ pub struct Claim {
     pub previous_rows: Option<i64>,
     /// Rows that dead attempts committed into the destination table and that are still recorded.
     pub left_rows: i64,
+    /// What is not as it was when those rows were read; none if nothing is left, or nothing differs.
+    pub left_differs: Option<Differs>,
     /// Staged tables that dead attempts left in the ledger's schema.
     pub left_stages: Vec<String>,
-    /// The last key that dead attempts committed; none if another definition wrote any of their rows.
+    /// What the rows are read from, as the ledger keeps it with each batch.
+    pub origin: Option<String>,
+    /// The last key that dead attempts committed; none if anything differs from when they read their rows.
     pub resume_key: Option<Vec<u8>>,
     /// The rows up to that key; 0 without one.
     pub resume_rows: i64,

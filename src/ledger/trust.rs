@@ -22,7 +22,8 @@ pub(super) const TABLES: [(&str, &str); 11] = [
     ),
     (
         "batch",
-        "interval_id token number attempt rows bytes digest staged xid resume_key definition_hash committed_at",
+        "interval_id token number attempt rows bytes digest staged xid resume_key definition_hash committed_at \
+         origin",
     ),
     (
         "attempt",

@@ -155,14 +155,25 @@ impl Load<'_> {
         (shared, mut watch): (&Shared, Stopwatch<'_>),
     ) -> Result<Written> {
         let mut written = Written::default();
+        let mut last_key = self.claim.resume_key.clone();
+        if self.claim.resume_key.is_none() {
+            self.refuse_known_key(session, self.first_key(&first.0)).await?;
+        }
         let mut next = Some(first);
         while let Some((first, number)) = next.take() {
+            if last_key.is_some() && last_key == self.first_key(&first) {
+                return Err(self.key_twice());
+            }
             let doing = self.doing(&format!("copying batch {number}"));
             let mut batch = self.begin(session, statement, &doing).await?;
             watch.for_commit();
             self.send(session, &mut batch, first, (shared, &mut watch)).await?;
             let ended = self.fill(session, &mut batch, chunks, (shared, &mut watch)).await?;
             let record = self.end_batch(session, batch, number).await?;
+            if self.rules.resume_column.is_some() && record.resume_key.is_none() {
+                return Err(self.key_is_null());
+            }
+            last_key.clone_from(&record.resume_key);
             written.add(&written_of(&record));
             // All chunks are taken, and no other batch has any: this transaction can be the finishing one.
             let is_all = matches!(ended, Ended::NoMoreRows) && shared.number.load(Ordering::Relaxed) == 1;
@@ -178,6 +189,11 @@ impl Load<'_> {
             watch.for_rows();
         }
         Ok(written)
+    }
+
+    /// The resume key of a chunk's first row.
+    fn first_key(&self, chunk: &Chunk) -> Option<Vec<u8>> {
+        self.rules.resume_column.and_then(|column| last_field(&chunk.data, 1, column))
     }
 
     /// Records the batch and commits, in one flight: a COMMIT after a record that was refused is a rollback.
@@ -220,9 +236,7 @@ impl Load<'_> {
         shared: &Shared,
     ) -> Result<Written> {
         session.batch(&self.doing("opening the transaction"), BEGIN_INTERVAL).await?;
-        if self.claim.left_rows == 0 {
-            self.refuse_foreign_rows(session).await?;
-        }
+        self.refuse_foreign_rows(session).await?;
         self.run_hooks(session, "pre_sql", &self.rules.pre_sql).await?;
         let (replaced, foreign) = self.empty_in_place(session).await?;
         let doing = self.doing("copying rows");
@@ -397,7 +411,7 @@ async fn aborted<T>() -> T {
     std::future::pending().await
 }
 
-/// The binary value of a column in the last tuple of a chunk.
+/// The binary value of a column in the last tuple of a chunk; none for null.
 fn last_field(data: &[u8], rows: u64, column: usize) -> Option<Vec<u8>> {
     let mut rest = data;
     let mut value = None;
@@ -406,10 +420,11 @@ fn last_field(data: &[u8], rows: u64, column: usize) -> Option<Vec<u8>> {
         rest = tail;
         for index in 0..i16::from_be_bytes(*count) {
             let (length, tail) = rest.split_first_chunk::<4>()?;
-            let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0);
-            let (field, tail) = tail.split_at_checked(length)?;
+            // A null has the length -1.
+            let length = usize::try_from(i32::from_be_bytes(*length)).ok();
+            let (field, tail) = tail.split_at_checked(length.unwrap_or(0))?;
             if usize::try_from(index) == Ok(column) {
-                value = Some(field);
+                value = length.map(|_| field);
             }
             rest = tail;
         }
@@ -426,6 +441,7 @@ mod tests {
         let tuple = |a: &[u8]| [&[0, 2, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, a.len() as u8], a].concat();
         let data = [tuple(b"one"), tuple(b"three")].concat();
         assert_eq!(last_field(&data, 2, 1).as_deref(), Some(&b"three"[..]));
+        assert_eq!(last_field(&data, 2, 0), None, "a null");
         assert_eq!(last_field(&data[..data.len() - 1], 2, 1), None);
     }
 }

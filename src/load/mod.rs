@@ -14,6 +14,7 @@ mod batch;
 mod delete_insert;
 mod finish;
 mod hooks;
+mod leftovers;
 mod merge;
 mod neighbours;
 mod prepare;
@@ -27,6 +28,7 @@ use crate::chunk::BatchLimits;
 use crate::config::job::{CommitPolicy, EmptyWith, LoadMode, OnEmpty};
 use crate::error::{Error, Result};
 use crate::event::{Event, Events, IntervalId};
+use crate::interval::DataInterval;
 use crate::ledger::{Claim, Ledger};
 use crate::postgres::bound::Condition;
 use crate::postgres::connect::Session;
@@ -108,10 +110,14 @@ pub struct Rules {
     pub empty_with: EmptyWith,
     /// Whether the user asked to replace what is there, whoever loaded it.
     pub reload: bool,
+    /// Whether rows may be there of a load that the ledger does not know, which `append` would add again.
+    pub looks_for_rows: bool,
     /// Whether the table must be empty, whoever loaded what is in it.
     pub must_be_empty: bool,
     /// The command that loads this interval again and replaces what is there.
     pub reload_command: String,
+    /// The command that adds the rows whatever is there.
+    pub force_command: String,
     /// The command that keeps what is there and records it as loaded.
     pub mark_command: String,
 }
@@ -138,6 +144,11 @@ impl Load<'_> {
     /// Whether batches go into a staged table.
     fn is_staged(&self) -> bool {
         self.rules.commit == CommitPolicy::Staged
+    }
+
+    /// Whether the interval is all of time.
+    fn is_whole(&self) -> bool {
+        self.id.key == DataInterval::WHOLE_KEY
     }
 
     /// The staged table of this attempt, quoted: named by token, in the ledger's schema.

@@ -5,14 +5,14 @@
 
 use futures::join;
 
-use super::{EXCLUSIVE_LOCK_TIMEOUT, Load, delete_insert, stage};
+use super::{Load, delete_insert, stage};
 use crate::config::job::{CommitPolicy, LoadMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
 /// The step number of transaction 0 in the fence.
-const CLEAR_STEP: i32 = 0;
+pub(super) const CLEAR_STEP: i32 = 0;
 
 impl Load<'_> {
     /// Makes the destination ready for the first writer; `session` is the control session. Returns whether that
@@ -21,10 +21,12 @@ impl Load<'_> {
     /// # Errors
     /// `Preflight`, when the interval holds rows that pgtide did not load; `Fenced`; the server's.
     pub async fn prepare(&self, session: &Session) -> Result<bool> {
-        self.refuse_leftovers()?;
+        self.refuse_leftovers(session).await?;
+        self.refuse_known_rows(session).await?;
         self.refuse_shared_rows(session).await?;
-        // With a single transaction that check belongs into it, unless there is something to clear.
-        if !self.is_single() || self.claim.left_rows > 0 {
+        // With a single transaction that check belongs into it. What dead attempts left is looked at where it
+        // is cleared.
+        if !self.is_single() && self.claim.left_rows == 0 {
             self.refuse_foreign_rows(session).await?;
         }
         if !self.has_first_transaction() {
@@ -66,21 +68,8 @@ impl Load<'_> {
     }
 
     /// Whether the attempt goes on where a broken one ended.
-    fn resumes(&self) -> bool {
+    pub(super) fn resumes(&self) -> bool {
         self.claim.resume_key.is_some() && self.rules.resume_column.is_some()
-    }
-
-    /// `append` removes nothing, so what a broken attempt left must be something to go on after.
-    fn refuse_leftovers(&self) -> Result<()> {
-        if self.rules.mode != LoadMode::Append || self.claim.left_rows == 0 || self.resumes() {
-            return Ok(());
-        }
-        let context = format!(
-            "{} holds {} rows of a broken attempt that another definition of the job made",
-            self.target.name, self.claim.left_rows
-        );
-        Err(Error::new(ErrorKind::Preflight, context)
-            .with_hint("append removes nothing: take the change of the job back, or delete these rows and mark the interval failed"))
     }
 
     fn owns_its_rows(&self) -> bool {
@@ -93,14 +82,10 @@ impl Load<'_> {
         if !self.owns_its_rows() || (replaces && !self.rules.must_be_empty) {
             return Ok(());
         }
-        if self.claim.left_rows == 0 {
-            let sql = delete_insert::any(self.target);
-            let doing = "looking for rows of the interval";
-            let row = session.query_one_typed(doing, &sql, &self.target.owned).await?;
-            return if row.get(0) { Err(self.foreign_rows()) } else { Ok(()) };
-        }
-        let stored = self.count_owned(session).await?;
-        if stored == self.claim.left_rows { Ok(()) } else { Err(self.unaccounted_rows(stored)) }
+        let sql = delete_insert::any(self.target);
+        let doing = "looking for rows of the interval";
+        let row = session.query_one_typed(doing, &sql, &self.target.owned).await?;
+        if row.get(0) { Err(self.foreign_rows()) } else { Ok(()) }
     }
 
     /// Removes the rows and the staged tables that broken attempts left.
@@ -110,10 +95,7 @@ impl Load<'_> {
             session.batch("dropping a staged table", &stage::drop(&table)).await?;
         }
         if self.owns_its_rows() && !self.claim.was_loaded && self.claim.left_rows > 0 {
-            let timeout = EXCLUSIVE_LOCK_TIMEOUT.as_millis();
-            session.batch("clearing", &format!("set local lock_timeout = {timeout}")).await?;
-            let doing = format!("clearing what a broken attempt left in {}", self.target.name);
-            session.execute_typed(&doing, &self.empty_statement(), &self.target.owned).await?;
+            self.clear_rows(session).await?;
         }
         Ok(())
     }
@@ -138,7 +120,7 @@ impl Load<'_> {
         Ok(row.get(0))
     }
 
-    fn what(&self) -> String {
+    pub(super) fn what(&self) -> String {
         if self.target.owned.sql.is_empty() {
             String::from("rows")
         } else {
@@ -153,16 +135,5 @@ impl Load<'_> {
             "{}\n  replaces them;\n{}\n  keeps them",
             self.rules.reload_command, self.rules.mark_command
         ))
-    }
-
-    fn unaccounted_rows(&self, stored: i64) -> Error {
-        let context = format!(
-            "{} holds {stored} {}, but the interrupted attempts stored {}: something else wrote there",
-            self.target.name,
-            self.what(),
-            self.claim.left_rows
-        );
-        Error::new(ErrorKind::Preflight, context)
-            .with_hint(format!("{}\n  replaces them", self.rules.reload_command))
     }
 }

@@ -60,6 +60,7 @@ impl World {
             timezone: Some("America/New_York".to_owned()),
             definition_hash: "definition-1".to_owned(),
             fingerprint: self.fingerprint.clone(),
+            origin: None,
             owner: owner("etl-1"),
             seen: None,
             reload: false,

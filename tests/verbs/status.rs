@@ -280,6 +280,7 @@ async fn claim(database: &Database, key: &str, (start, end): (i64, i64)) -> Sess
         timezone: Some("America/New_York".to_owned()),
         definition_hash: "h".to_owned(),
         fingerprint: String::new(),
+        origin: None,
         owner: Owner { host: "etl-1".to_owned(), pid: 1, run_id: "r".to_owned(), trigger: None },
         seen: None,
         reload: false,

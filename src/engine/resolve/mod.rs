@@ -8,6 +8,7 @@ mod destination;
 mod explain;
 mod fragment;
 mod merge_key;
+mod resume;
 mod rights;
 mod source;
 mod time;
@@ -318,6 +319,7 @@ impl Resolved {
         planned: &Planned,
         claim: &Claim,
     ) -> Result<Extract> {
+        self.check_last_key(session, job, (planned, claim)).await?;
         let bounds = self.bounds(job, &planned.interval, claim.resume_key.as_deref());
         let sql = self.query(job, &planned.interval, &bounds)?;
         let lock = self.source.tables_to_lock(session, &sql).await?;

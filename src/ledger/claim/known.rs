@@ -1,11 +1,12 @@
 //! Claiming an interval that the ledger knows: it was loaded, marked, or left by an attempt that ended.
 
 use futures::join;
+use tokio_postgres::Row;
 
 use super::{BEGIN, Current, LOCK_TABLE, Leftovers, OVERLAP, claim_of, judge, overlap_kept, part_of};
 use crate::error::Result;
 use crate::ledger::record::Param;
-use crate::ledger::{ClaimOutcome, ClaimRequest, Ledger, TableRef, end, random_token};
+use crate::ledger::{ClaimOutcome, ClaimRequest, Differs, Ledger, Origin, TableRef, end, random_token};
 use crate::postgres::connect::Session;
 
 const LOCK_ROW: &str = "
@@ -16,6 +17,7 @@ from pgtide.interval where id = $1 for update";
 const LEFTOVERS: &str = "
 select coalesce(sum(b.rows), 0)::bigint as rows,
        coalesce(bool_and(b.definition_hash = $2), false) as same_definition,
+       min(b.origin) as origin, max(b.origin) as another_origin,
        (array_agg(b.resume_key order by b.attempt desc, b.number desc))[1] as resume_key,
        array(select c.relname::text from pg_catalog.pg_class c
              join pg_catalog.pg_namespace n on n.oid = c.relnamespace
@@ -124,10 +126,11 @@ impl Ledger {
             return Ok(Some(Examined::Refused(ClaimOutcome::Overlaps { job, key })));
         }
         let left = left?;
-        let same_definition: bool = left.get("same_definition");
+        let differs = differs(&left, request.origin.as_ref());
         let left = Leftovers {
             rows: left.get("rows"),
-            resume_key: left.get::<_, Option<Vec<u8>>>("resume_key").filter(|_| same_definition),
+            differs: differs.filter(|_| left.get::<_, i64>("rows") > 0),
+            resume_key: left.get::<_, Option<Vec<u8>>>("resume_key").filter(|_| differs.is_none()),
             stages: left.get("stages"),
         };
         Ok(Some(Examined::Free(current, left)))
@@ -180,6 +183,26 @@ impl Ledger {
         id: i64,
     ) -> Result<()> {
         session.execute(doing, &self.sql(RECORD_INTERRUPTED), &[&id]).await.map(drop)
+    }
+}
+
+/// What is not as it was when dead attempts read their rows. What an older program left has no origin.
+fn differs(left: &Row, origin: Option<&Origin>) -> Option<Differs> {
+    if !left.get::<_, bool>("same_definition") {
+        return Some(Differs::Definition);
+    }
+    let before = [left.get::<_, Option<&str>>("origin"), left.get("another_origin")];
+    let before = before.into_iter().flatten().map(Origin::parse);
+    let now = origin?;
+    before.map(|before| differing(before.as_ref(), now)).find(Option::is_some).flatten()
+}
+
+fn differing(before: Option<&Origin>, now: &Origin) -> Option<Differs> {
+    match before {
+        Some(before) if before.server != now.server => Some(Differs::Server),
+        Some(before) if before.database != now.database => Some(Differs::Database),
+        Some(before) if before.query == now.query => None,
+        _ => Some(Differs::Query),
     }
 }
 
