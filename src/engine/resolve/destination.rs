@@ -176,6 +176,21 @@ fn appeared(name: &TableName) -> Error {
     Error::new(ErrorKind::Contention, format!("{name} was made while it was looked for"))
 }
 
+/// Refuses to load a table from itself.
+pub(super) fn refuse_same_table(
+    source_session: &Session,
+    control: &Session,
+    source: &Source,
+    destination: &Destination,
+) -> Result<()> {
+    let (Some(from), Some(into)) = (&source.relation, &destination.relation) else { return Ok(()) };
+    if !catalog::same_table((source_session.server(), from), (control.server(), into)) {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Preflight, format!("source and destination are the same table, {}", into.name))
+        .with_hint("name another table with --into (in a job: `into`), or another destination"))
+}
+
 impl Destination {
     /// The columns it has, or will have.
     pub(super) fn columns(&self) -> &[Column] {

@@ -79,7 +79,7 @@ async fn look(
     let source = source::find(source_session, job, sample).await?;
     let destination = destination::find(control, job, &source, may_create).await?;
     destination.refuse_system(control, ledger)?;
-    refuse_same_table(source_session, control, &source, &destination)?;
+    destination::refuse_same_table(source_session, control, &source, &destination)?;
     let options = columns::Options {
         cast: &job.cast,
         columns: job.columns.as_deref(),
@@ -442,18 +442,4 @@ fn notice_of_rules(table: &Relation) -> Option<String> {
         table.name,
         names.join(", ")
     ))
-}
-
-fn refuse_same_table(
-    source_session: &Session,
-    control: &Session,
-    source: &Source,
-    destination: &Destination,
-) -> Result<()> {
-    let (Some(from), Some(into)) = (&source.relation, &destination.relation) else { return Ok(()) };
-    if !catalog::same_table((source_session.server(), from), (control.server(), into)) {
-        return Ok(());
-    }
-    Err(Error::new(ErrorKind::Preflight, format!("source and destination are the same table, {}", into.name))
-        .with_hint("name another table with --into (in a job: `into`), or another destination"))
 }
