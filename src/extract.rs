@@ -2,18 +2,22 @@
 //!
 //! The transaction is REPEATABLE READ READ ONLY. Its first statement locks the tables in ACCESS SHARE
 //! mode, before the snapshot exists: a TRUNCATE that got in between would otherwise show an empty
-//! table without any error. Called by the engine, once per attempt.
+//! table without any error. What cannot be locked is looked at afterwards. How far the source has come is
+//! asked before the snapshot, of the server that takes it. Called by the engine, once per attempt.
 
 use futures::join;
-use tokio_postgres::{IsolationLevel, Statement, Transaction};
+use tokio_postgres::{IsolationLevel, SimpleQueryMessage, Transaction};
 
 use crate::chunk::ChunkSender;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::bound::Condition;
-use crate::postgres::connect::Session;
+use crate::postgres::connect::{Server, Session};
 use crate::postgres::cursor::{Cursor, CursorError};
+use crate::postgres::described::Described;
+use crate::postgres::hidden::HIDDEN;
+use crate::postgres::horizon::{Completion, HORIZON, Horizon};
 use crate::postgres::ident;
-use crate::postgres::row_tap::Diverted;
+use crate::postgres::row_tap::{Diverted, TapHandle};
 
 /// A column of the query: with another type modifier, values of the same type would be rounded or cut on their way.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +39,10 @@ pub struct Extract {
     pub bounds: Condition,
     /// Tables to lock first, quoted.
     pub lock: Vec<String>,
+    /// Whether that is all that is read.
+    pub all_locked: bool,
+    /// When the source has all of it; none if that is no question.
+    pub completion: Option<Completion>,
     /// The session time zone: the job's.
     pub timezone: String,
     /// Whether names resolve by the role's own `search_path`, as in a job's own query.
@@ -88,35 +96,54 @@ const READING: &str = "reading the source";
 
 async fn read(
     session: &mut Session,
-    tap: &crate::postgres::row_tap::TapHandle,
+    tap: &TapHandle,
     what: &Extract,
     sender: ChunkSender,
 ) -> Result<(Diverted, String), ReadError> {
-    let failed = |doing| move |error| ReadError::Postgres(doing, error);
-    let [snapshot] =
-        session.keep("opening the source's snapshot", [SNAPSHOT]).await.map_err(ReadError::Ours)?;
+    let opening = opening(session.local_settings(), what);
+    let server = session.server().clone();
+    // The first of two that follow each other: how far the source has come is asked in it.
     let transaction = session
         .client_mut()
         .build_transaction()
-        .isolation_level(IsolationLevel::RepeatableRead)
+        .isolation_level(IsolationLevel::ReadCommitted)
         .read_only(true)
         .start()
         .await
         .map_err(failed("opening the source's snapshot"))?;
-    let opening = opening(what);
+    let read = read_in(&transaction, tap, &Reading { what, opening, server }, sender).await?;
+    transaction.commit().await.map_err(failed("closing the source's snapshot"))?;
+    Ok(read)
+}
+
+/// What is read, and from where.
+struct Reading<'a> {
+    what: &'a Extract,
+    opening: String,
+    server: Server,
+}
+
+async fn read_in(
+    transaction: &Transaction<'_>,
+    tap: &TapHandle,
+    reading: &Reading<'_>,
+    sender: ChunkSender,
+) -> Result<(Diverted, String), ReadError> {
+    let Reading { what, opening, server } = reading;
     let sql = format!("/* {} */ {}", what.comment.replace("*/", "* /").replace("/*", "/ *"), what.sql);
     // Sent together, in this order: the server takes the snapshot when the locks are there, and parses the
     // query in it. After an error it refuses the rest, so that the first error is the one to tell.
-    let (locked, snapshot, statement) = join!(
-        transaction.batch_execute(&opening),
-        snapshot_id(&transaction, &snapshot),
-        transaction.prepare(&sql),
-    );
-    locked.map_err(failed("locking the source's tables"))?;
+    let (locked, snapshot, statement) =
+        join!(transaction.simple_query(opening), snapshot_id(transaction), transaction.prepare(&sql),);
+    let locked = locked.map_err(failed("locking the source's tables"))?;
+    if let Some(completion) = &what.completion {
+        let horizon = Horizon::of(&locked).map_err(ReadError::Ours)?;
+        completion.check(&horizon, server).map_err(ReadError::Ours)?;
+    }
     let snapshot = snapshot.map_err(failed("opening the source's snapshot"))?;
     let statement = statement.map_err(failed(READING))?;
-    compare_columns(&statement, &what.columns).map_err(ReadError::Ours)?;
-    let cursor = Cursor::open(&transaction, tap, &statement, &what.bounds.to_params())
+    compare_columns(&tap.described().unwrap_or_default(), &what.columns).map_err(ReadError::Ours)?;
+    let cursor = Cursor::open(transaction, tap, &statement, &what.bounds.to_params())
         .await
         .map_err(failed(READING))?;
     let total = cursor.drain(sender).await.map_err(|error| match error {
@@ -126,17 +153,39 @@ async fn read(
             format!("reading the source: {passed} rows came past the tap, {diverted} through it"),
         )),
     })?;
-    transaction.commit().await.map_err(failed("closing the source's snapshot"))?;
+    if !what.all_locked {
+        let hidden = transaction.simple_query(HIDDEN).await.map_err(failed(READING))?;
+        refuse_hidden(&hidden).map_err(ReadError::Ours)?;
+    }
     Ok((total, snapshot))
 }
 
-/// Settings and locks; nothing in here takes the snapshot.
-fn opening(what: &Extract) -> String {
+/// Refuses what was read while a table of it changed its file.
+fn refuse_hidden(answer: &[SimpleQueryMessage]) -> Result<()> {
+    let hidden = answer.iter().find_map(|message| match message {
+        SimpleQueryMessage::Row(row) => row.get(0),
+        _ => None,
+    });
+    let Some(tables) = hidden else { return Ok(()) };
+    let context = format!("reading the source: a table was emptied or rewritten meanwhile ({tables})");
+    Err(Error::new(ErrorKind::Contention, context)
+        .with_detail("the snapshot does not see its rows, so that some may be missing")
+        .with_hint("run it again: it is read in a new snapshot"))
+}
+
+fn failed(doing: &'static str) -> impl Fn(tokio_postgres::Error) -> ReadError {
+    move |error| ReadError::Postgres(doing, error)
+}
+
+/// How far the source has come; then, in the transaction that reads, settings and locks. Nothing in there
+/// takes the snapshot.
+fn opening(settings: String, what: &Extract) -> String {
+    let mut sql = what.completion.as_ref().map_or_else(String::new, |_| format!("{HORIZON}; "));
+    sql.push_str("commit; start transaction isolation level repeatable read read only; ");
+    sql.push_str(&settings);
     // Parallel workers would be planned for a cursor and never launched, and a cursor is planned for
     // its first rows unless told that all of them are wanted.
-    let mut sql = String::from(
-        "set local cursor_tuple_fraction = 1.0; set local max_parallel_workers_per_gather = 0; ",
-    );
+    sql.push_str("; set local cursor_tuple_fraction = 1.0; set local max_parallel_workers_per_gather = 0; ");
     sql.push_str(&format!("set local timezone = {}; ", ident::literal(&what.timezone)));
     if what.role_search_path {
         sql.push_str("set local search_path to default; ");
@@ -147,22 +196,15 @@ fn opening(what: &Extract) -> String {
     sql
 }
 
-async fn snapshot_id(
-    transaction: &Transaction<'_>,
-    statement: &Statement,
-) -> Result<String, tokio_postgres::Error> {
-    transaction.query_one(statement, &[]).await?.try_get(0)
+async fn snapshot_id(transaction: &Transaction<'_>) -> Result<String, tokio_postgres::Error> {
+    transaction.query_typed_one(SNAPSHOT, &[]).await?.try_get(0)
 }
 
 /// A column that changed since the types were compared must not slip through: binary COPY checks
 /// lengths, not meaning.
-fn compare_columns(statement: &Statement, expected: &[ReadColumn]) -> Result<()> {
-    let read = |c: &tokio_postgres::Column| ReadColumn {
-        name: c.name().to_owned(),
-        type_oid: c.type_().oid(),
-        typmod: Some(c.type_modifier()),
-    };
-    let found: Vec<_> = statement.columns().iter().map(read).collect();
+fn compare_columns(described: &[Described], expected: &[ReadColumn]) -> Result<()> {
+    let read = |c: &Described| ReadColumn { name: c.name.clone(), type_oid: c.oid, typmod: Some(c.typmod) };
+    let found: Vec<_> = described.iter().map(read).collect();
     let fits = |(found, expected): (&ReadColumn, &ReadColumn)| {
         let modifier = expected.typmod.is_none() || found.typmod == expected.typmod;
         (&found.name, found.type_oid) == (&expected.name, expected.type_oid) && modifier

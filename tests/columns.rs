@@ -162,7 +162,9 @@ impl Bench {
         db.source.exec(&format!("{TYPES}{ONLY_SOURCE}")).await;
         db.destination.exec(&format!("{ONLY_DESTINATION}{TYPES}")).await;
         let (source, destination) = sessions(&db).await;
-        source.batch("preparing", "set default_transaction_read_only = off").await.unwrap();
+        // What a source is given for each transaction, for one that also writes here.
+        let settings = source.local_settings().replace("set local ", "set ");
+        source.client().batch_execute(&settings).await.unwrap();
         Self { source, destination, timezone: None }
     }
 
@@ -187,7 +189,7 @@ impl Bench {
     async fn decide(&self, from: &str, value: &str, into: &str) -> Result<ColumnPlan, Vec<Finding>> {
         let make = |t: &str| format!("drop table if exists {TABLE}; create table {TABLE} (c {t})");
         let fill = format!("{}; insert into {TABLE} select ({value})::{from}", make(from));
-        self.source.batch("making the source", &fill).await.unwrap();
+        self.source.client().batch_execute(&fill).await.unwrap();
         self.destination.batch("making the destination", &make(into)).await.unwrap();
         let s = find_relation(&self.source, &name(TABLE)).await.unwrap();
         let t = find_relation(&self.destination, &name(TABLE)).await.unwrap();
@@ -370,7 +372,7 @@ async fn every_accepted_pair_of_many_types_stores_what_the_cast_gives() {
             .filter(can_make)
             .map(|v| format!("; insert into {table} select ({v})::{data_type}"))
             .collect();
-        bench.source.batch("making a table", &format!("{make}{fill}")).await.unwrap();
+        bench.source.client().batch_execute(&format!("{make}{fill}")).await.unwrap();
         sources.push(find_relation(&bench.source, &table).await.unwrap());
         targets.push(find_relation(&bench.destination, &table).await.unwrap());
     }

@@ -160,6 +160,15 @@ fn host(name: &str, port: u16) -> Host {
     Host::Tcp { name: name.to_owned(), addr: Some([127, 0, 0, 1].into()), port }
 }
 
+/// A connection to a database of the shared servers, through another port.
+pub(crate) fn spec_at(database: &super::support::Database, port: u16) -> ConnectionSpec {
+    ConnectionSpec {
+        database: database.name().to_owned(),
+        sslmode: SslMode::Disable,
+        ..spec(vec![host("localhost", port)])
+    }
+}
+
 /// A connection as the superuser, with libpq's defaults.
 fn spec(hosts: Vec<Host>) -> ConnectionSpec {
     ConnectionSpec {

@@ -140,6 +140,8 @@ async fn read(session: &mut Session) -> Result<u64, Error> {
         sql: "select day, id, name from public.users".to_owned(),
         bounds: Condition::default(),
         lock: vec!["public.users".to_owned()],
+        all_locked: true,
+        completion: None,
         timezone: "UTC".to_owned(),
         role_search_path: false,
         columns: vec![column("day", Type::DATE), column("id", Type::INT4), column("name", Type::TEXT)],

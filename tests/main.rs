@@ -50,6 +50,10 @@ mod faults;
 mod foreign_code;
 /// What another live run holds: 75 for who asks once, and another look for the schedule.
 mod held;
+/// Tables that change behind a snapshot: what it does not show is read again.
+mod hidden_rows;
+/// Sources whose clock or replay is behind: a day is not loaded before it is over there.
+mod horizon;
 /// What is kept from one interval to the next, and what must be noticed all the same.
 mod intervals;
 /// What a broken attempt left: removed if it is its own, gone on after if it fits, refused otherwise.
@@ -60,6 +64,8 @@ mod limits;
 mod merge_keys;
 /// A program of the user is told how runs ended.
 mod notify;
+/// Server processes that are shared with other applications: nothing is left in them.
+mod poolers;
 /// Who is first of those that wait for the same slots.
 mod priority;
 /// A job that has another name than before goes on where it was.
@@ -68,6 +74,8 @@ mod rename;
 mod requests;
 /// What a load depends on, changed by others while it runs.
 mod reshaped;
+/// Keys of every type, after which an interrupted copy goes on.
+mod resume_order;
 /// What is due is loaded for ever, by one leader; files may change meanwhile.
 mod schedule;
 /// Whose rows a load touches: jobs beside each other on one table, and rows that nobody loaded.

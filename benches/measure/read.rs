@@ -37,6 +37,8 @@ async fn read(url: &str) -> Result<u64> {
         sql: "select * from public.lineitem".to_owned(),
         bounds: Condition::default(),
         lock: vec!["public.lineitem".to_owned()],
+        all_locked: true,
+        completion: None,
         timezone: "UTC".to_owned(),
         role_search_path: false,
         columns: columns.columns().iter().map(read_column).collect(),

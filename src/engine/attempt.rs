@@ -64,7 +64,9 @@ pub(super) async fn interval(
         };
         let wait = if error.is_retryable() { pauses.next() } else { None };
         let Some(wait) = wait else {
-            return (slot, Err(Failed { error, attempt: tries.number }));
+            // What is not complete was not tried.
+            let attempt = if error.kind() == ErrorKind::NotComplete { 0 } else { tries.number };
+            return (slot, Err(Failed { error, attempt }));
         };
         let failure = Failure::of(&error, tries.number, Utc::now());
         let retries = further_tries(&work.job, &planned) + 1;
@@ -211,6 +213,10 @@ impl Tries<'_> {
         let run = Applicant { has_begun: self.number > 1, ..self.work.applicant() };
         limits.admit(run, slot).await?;
         engine.answered(job, slot.open(engine, job, budget.writers)).await?;
+        let left = engine.answered(job, self.source_is_complete(slot)).await?;
+        if left.is_some() {
+            return Ok(left);
+        }
         let control = slot.control()?;
         engine.answered(job, run.may_start(control)).await?;
         engine.answered(job, self.glance(control)).await
@@ -277,6 +283,8 @@ impl Tries<'_> {
         slot.discard().await;
         let stopped = error.kind() == ErrorKind::Interrupted;
         let lost = error.kind() == ErrorKind::Fenced;
+        // Another server of the same connection had come further: taken up again, and not counted.
+        let stopped = stopped || error.kind() == ErrorKind::NotComplete;
         if stopped || lost {
             return;
         }

@@ -9,6 +9,7 @@ mod attempt;
 mod backfill;
 mod budget;
 mod commands;
+mod complete;
 mod ground;
 mod halt;
 mod history;
@@ -208,9 +209,9 @@ impl Engine {
             backfill::narrow(backfill, &mut plan, &history)?;
         }
         self.refuse_adding_twice(job, &request, (&plan, &history))?;
-        let found = Found { job: job.clone(), request, ledger, history, backfill, plan };
+        let found = Found { job: job.clone(), request, ledger, history, backfill, plan, now };
         let mut summary = Summary { job: job.name.clone(), ..Summary::default() };
-        let refreshed = self.load(slot, found, &mut summary).await?;
+        let refreshed = Box::pin(self.load(slot, found, &mut summary)).await?;
         // As they are read, not as they happened to end.
         summary.failed.sort_by(|(one, _), (other, _)| one.cmp(other));
         summary.elapsed = started.elapsed();
@@ -228,7 +229,7 @@ impl Engine {
         found: Found,
         summary: &mut Summary,
     ) -> Result<Result<()>> {
-        let Found { job, request, ledger, history, mut backfill, plan } = found;
+        let Found { job, request, ledger, history, mut backfill, plan, now } = found;
         let budget = self.budget(&job, &plan);
         let load: Vec<_> = plan.to_load().cloned().collect();
         // A new backfill has no name yet.
@@ -276,9 +277,20 @@ impl Engine {
         let pace = self.options.max_rate.map(Pace::new);
         let table_oid = resolved.table_oid();
         let engine = self.clone();
-        let work =
-            Work { engine, job, ledger, history, resolved, request, budget, limits, halting, backfill, pace };
-        let work = Arc::new(work);
+        let work = Arc::new(Work {
+            engine,
+            job,
+            ledger,
+            history,
+            resolved,
+            request,
+            budget,
+            limits,
+            halting,
+            backfill,
+            pace,
+            now,
+        });
         let first = std::mem::replace(slot, Slot::new());
         *slot = Window::new(work.clone(), load, first, summary).run().await;
         after::tidy_run(&work, slot).await;
@@ -310,11 +322,15 @@ impl Engine {
         }
     }
 
-    /// Opens both ends at once, or the destination alone where connections to the source are counted.
+    /// Opens both ends at once, or the destination alone where connections to the source are counted. A
+    /// source that cannot be opened is of no concern if nothing is due; else it is found again.
     async fn open_first(&self, slot: &mut Slot, job: &Job) -> Result<()> {
         match self.source.max_connections {
             Some(_) => slot.open_control(self, job).await,
-            None => slot.open(self, job, 0).await,
+            None => match slot.open(self, job, 0).await {
+                Err(error) if slot.is_open() && error.is_retryable() => Ok(()),
+                opened => opened,
+            },
         }
     }
 
@@ -414,6 +430,7 @@ struct Found {
     history: History,
     backfill: Option<Backfill>,
     plan: Plan,
+    now: DateTime<Utc>,
 }
 
 fn stopped() -> Error {

@@ -11,6 +11,7 @@ use crate::config::job::Job;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Slots;
 use crate::postgres::connect::{Session, Side};
+use crate::postgres::horizon::Horizon;
 
 /// How long the servers may take to hear that a query is not wanted any more.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
@@ -20,13 +21,15 @@ pub(super) struct Slot {
     pub(super) source: Option<Session>,
     pub(super) control: Option<Session>,
     pub(super) writers: Vec<Session>,
+    /// How far the server of the source session had come when it was asked.
+    pub(super) horizon: Option<Horizon>,
     /// What the control session holds of the limits, and since when nobody asked for it.
     held: Option<(Slots, Instant)>,
 }
 
 impl Slot {
     pub(super) fn new() -> Self {
-        Self { source: None, control: None, writers: Vec::new(), held: None }
+        Self { source: None, control: None, writers: Vec::new(), horizon: None, held: None }
     }
 
     /// Opens the control session alone, if it is missing or broken.
@@ -48,6 +51,9 @@ impl Slot {
     /// Opens what is missing or broken, all at once.
     pub(super) async fn open(&mut self, engine: &Engine, job: &Job, writers: usize) -> Result<()> {
         self.source.take_if(|s| s.is_closed());
+        if self.source.is_none() {
+            self.horizon = None;
+        }
         self.forget_lost_control();
         self.writers.retain(|s| !s.is_closed());
         let source = async {
@@ -73,7 +79,12 @@ impl Slot {
         };
         let (source, control) = match (source, control) {
             (Err(source), Err(control)) => return Err(both(source, control)),
-            (source, control) => (source?, control?),
+            (Err(source), Ok(control)) => {
+                // Of use without the source, too.
+                self.control = Some(control);
+                return Err(source);
+            }
+            (Ok(source), control) => (source, control?),
         };
         self.source = Some(source);
         self.control = Some(control);

@@ -113,7 +113,8 @@ impl Tries<'_> {
         let Sessions { source, control, writers: open_writers } = sessions;
         self.phase(Phase::Checking);
         let file = work.resolved.unchanged(control).await?;
-        let extraction = work.resolved.extract(source, &work.job, self.planned, claim).await?;
+        let what = (self.planned, self.completion());
+        let extraction = work.resolved.extract(source, &work.job, what, claim).await?;
         let target = work.resolved.target(&work.job, &self.planned.interval);
         let rules = self.rules(claim, &target);
         let mut load = Load {

@@ -45,6 +45,8 @@ pub(crate) struct Work {
     pub(super) halting: Halting,
     pub(super) backfill: Option<Backfill>,
     pub(super) pace: Option<Pace>,
+    /// When the run was planned.
+    pub(super) now: DateTime<Utc>,
 }
 
 impl Work {

@@ -21,7 +21,7 @@ use overlap::{LOCK_TABLE, OVERLAP, overlap_kept};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
-use crate::postgres::connect::Session;
+use crate::postgres::connect::{Session, pooler_error};
 use crate::state::State;
 pub use overlap::Neighbour;
 
@@ -244,14 +244,7 @@ pub(super) fn refuse_pooler(control: &Session, doing: &str, backend_pid: i32) ->
     if announced == backend_pid {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "{doing}: connection {} goes through a pooler, which may give two clients one server process",
-            control.server().name
-        ),
-    )
-    .with_hint("connect to the server itself: a claim is a lock that belongs to one server process"))
+    Err(pooler_error(&control.server().name).while_doing(doing))
 }
 
 #[cfg(test)]

@@ -71,6 +71,16 @@ pub fn complete_at(job: &Job, interval: &DataInterval) -> DateTime<Utc> {
     interval.end.checked_add_signed(min_delay(job)).unwrap_or(DateTime::<Utc>::MAX_UTC)
 }
 
+/// What the source's own clock, or what a standby has replayed, must have passed before an interval is read:
+/// what makes it complete, or the moment that a snapshot is for. None for a copy of the rows as they are.
+#[must_use]
+pub fn complete_on_source(job: &Job, interval: &DataInterval, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+    if interval.is_whole() {
+        return job.schedule.as_ref()?.latest_until(now);
+    }
+    Some(complete_at(job, interval))
+}
+
 /// When an interval is due.
 #[must_use]
 pub fn due_at(job: &Job, interval: &DataInterval) -> DateTime<Utc> {

@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::interval::{Calendar, DataInterval};
 use crate::state::State;
 
-pub use clock::{complete_at, due_at, newest_complete, newest_due, next_due, upcoming};
+pub use clock::{complete_at, complete_on_source, due_at, newest_complete, newest_due, next_due, upcoming};
 pub use late::{is_late, moments};
 pub use lost::{Cause, Findings, Loss, findings as lost_findings, matters as loss_matters};
 

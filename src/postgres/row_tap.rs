@@ -6,6 +6,8 @@
 //! copied once and never decoded. When the chunk queue is full the tap does not read, so the server
 //! waits: that is the back-pressure.
 //!
+//! On a source it also tells the driver less of a statement's types; see `described`.
+//!
 //! Framing starts with the first byte the tap sees: any TLS negotiation must be over by then. Used by
 //! `cursor`, which arms it; every session is built on one, armed or not.
 
@@ -19,6 +21,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::described::{self, Described};
 use crate::chunk::{Buffers, CHUNK_BYTES, Chunk};
 
 const HEADER_BYTES: usize = 5;
@@ -43,6 +46,7 @@ pub struct RowTap<S> {
     end: usize,
     frame: Frame,
     sending: Option<Sending>,
+    hides_types: bool,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -52,6 +56,10 @@ enum Frame {
     Header { bytes: [u8; HEADER_BYTES], known: usize },
     /// In something that goes up; so many bytes are left.
     Passing { left: usize },
+    /// In a description, of which types are hidden: its header, what is known of its body, what is left.
+    Describing { header: [u8; HEADER_BYTES], body: Vec<u8>, left: usize },
+    /// In a description that is known; from this byte on it still has to go up.
+    PassingKnown { body: Vec<u8>, from: usize },
     /// In the header of something that goes up; from this byte on it still has to go.
     PassingHeader { bytes: [u8; HEADER_BYTES], from: usize },
     /// In a row's body; so many bytes are left.
@@ -67,6 +75,7 @@ impl Frame {
 #[derive(Default)]
 struct Shared {
     backend_pid: Option<i32>,
+    described: Option<Vec<Described>>,
     armed: Option<Armed>,
 }
 
@@ -114,6 +123,12 @@ impl TapHandle {
     #[must_use]
     pub fn backend_pid(&self) -> Option<i32> {
         lock(&self.0).backend_pid
+    }
+
+    /// The columns that were described last, where types are hidden from the driver.
+    #[must_use]
+    pub fn described(&self) -> Option<Vec<Described>> {
+        lock(&self.0).described.clone()
     }
 
     /// Diverts the rows of every message from now on into the queue.
@@ -210,14 +225,35 @@ impl<S> RowTap<S> {
             end: 0,
             frame: Frame::START,
             sending: None,
+            hides_types: false,
             shared: shared.clone(),
         };
         (tap, TapHandle(shared))
     }
 
-    /// The wrapped stream.
-    pub fn inner(&self) -> &S {
-        &self.inner
+    /// Tells the driver that types which Postgres does not bring are unknown.
+    #[must_use]
+    pub fn hiding_types(mut self, hides_types: bool) -> Self {
+        self.hides_types = hides_types;
+        self
+    }
+
+    /// Passes up what is known already; says whether there was room for all of it.
+    fn pass_known(&mut self, out: &mut ReadBuf<'_>) -> bool {
+        let put = |known: &[u8], from: &mut usize, out: &mut ReadBuf<'_>| {
+            let n = out.remaining().min(known.len() - *from);
+            out.put_slice(&known[*from..*from + n]);
+            *from += n;
+            *from == known.len()
+        };
+        let next = match &mut self.frame {
+            Frame::PassingHeader { bytes, from } => put(bytes, from, out).then(|| Frame::body_of(*bytes)),
+            Frame::PassingKnown { body, from } => put(body, from, out).then_some(Frame::START),
+            _ => return true,
+        };
+        let Some(next) = next else { return false };
+        self.frame = next;
+        true
     }
 
     /// Moves what is buffered to where it belongs, until the buffer is empty, `out` is full, or a
@@ -226,16 +262,7 @@ impl<S> RowTap<S> {
         let shared = self.shared.clone();
         let mut shared = lock(&shared);
         while self.sending.is_none() {
-            if let Frame::PassingHeader { bytes, from } = &mut self.frame {
-                let n = out.remaining().min(HEADER_BYTES - *from);
-                out.put_slice(&bytes[*from..*from + n]);
-                *from += n;
-                if *from < HEADER_BYTES {
-                    return Ok(());
-                }
-                self.frame = Frame::body_of(*bytes);
-            }
-            if self.start == self.end {
+            if !self.pass_known(out) || self.start == self.end {
                 return Ok(());
             }
             let mut input = &self.buffer[self.start..self.end];
@@ -253,7 +280,8 @@ impl<S> RowTap<S> {
                     bytes[*known..*known + n].copy_from_slice(&input[..n]);
                     *known += n;
                     let done = *known == HEADER_BYTES;
-                    (n, if done { Some(Frame::after_header(*bytes, shared.armed.is_some())?) } else { None })
+                    let next = |bytes| Frame::after_header(bytes, shared.armed.is_some(), self.hides_types);
+                    (n, if done { Some(next(*bytes)?) } else { None })
                 }
                 Frame::Row { left } => {
                     let n = input.len().min(*left);
@@ -292,7 +320,10 @@ impl<S> RowTap<S> {
                     }
                     (n, (*left == 0).then_some(Frame::START))
                 }
-                Frame::PassingHeader { .. } => (0, None),
+                Frame::Describing { header, body, left } => {
+                    describe((header, body, left), input, &mut shared)
+                }
+                Frame::PassingHeader { .. } | Frame::PassingKnown { .. } => (0, None),
             };
             self.start += used;
             if let Some(next) = next {
@@ -307,12 +338,29 @@ impl<S> RowTap<S> {
     }
 }
 
+/// Takes a part of a description; gives what goes up once it is whole.
+fn describe(
+    (header, body, left): (&[u8; HEADER_BYTES], &mut Vec<u8>, &mut usize),
+    input: &[u8],
+    shared: &mut Shared,
+) -> (usize, Option<Frame>) {
+    let n = input.len().min(*left);
+    body.extend_from_slice(&input[..n]);
+    *left -= n;
+    if *left > 0 {
+        return (n, None);
+    }
+    shared.described = described::hide_types(header[0], body).or(shared.described.take());
+    let body = [header.as_slice(), body.as_slice()].concat();
+    (n, Some(Frame::PassingKnown { body, from: 0 }))
+}
+
 async fn hand_on(queue: async_channel::Sender<Chunk>, chunk: Chunk) -> bool {
     queue.send(chunk).await.is_ok()
 }
 
 impl Frame {
-    fn after_header(bytes: [u8; HEADER_BYTES], armed: bool) -> io::Result<Self> {
+    fn after_header(bytes: [u8; HEADER_BYTES], armed: bool, hides_types: bool) -> io::Result<Self> {
         let body = body_bytes(bytes);
         match body {
             None => Err(io::Error::new(
@@ -321,6 +369,9 @@ impl Frame {
             )),
             Some(left) if armed && bytes[0] == DATA_ROW && left >= SHORTEST_ROW_BYTES => {
                 Ok(Self::Row { left })
+            }
+            Some(left) if hides_types && left > 0 && described::is_description(bytes[0]) => {
+                Ok(Self::Describing { header: bytes, body: Vec::new(), left })
             }
             Some(_) => Ok(Self::PassingHeader { bytes, from: 0 }),
         }
@@ -506,6 +557,29 @@ mod tests {
             let _ = futures::poll!(&mut read);
         }
         assert_eq!(handle.diverted().rows, 4);
+    }
+
+    #[tokio::test]
+    async fn descriptions_pass_with_their_types_hidden_wherever_the_bytes_are_cut() {
+        let types = |oid: u32| {
+            [b"\0\x01c\0\0\0\0\0\0\0", oid.to_be_bytes().as_slice(), b"\0\x04\xff\xff\xff\xff\0\0"].concat()
+        };
+        let data = |oid| [message(b'T', &types(oid)), message(b't', b"\0\0"), message(b'Z', b"I")].concat();
+        for (size, out_size) in [(1, 1), (2, 3), (5, 64), (64, 2), (200, 200)] {
+            let (tap, handle) = RowTap::new(Pieces { data: data(50_001), at: 0, sizes: vec![size], turn: 0 });
+            let mut tap = tap.hiding_types(true);
+            let (mut up, mut buf) = (Vec::new(), vec![0; out_size]);
+            loop {
+                let n = tap.read(&mut buf).await.unwrap();
+                if n == 0 {
+                    break;
+                }
+                up.extend_from_slice(&buf[..n]);
+            }
+            assert_eq!(up, data(705), "pieces of {size}, {out_size} at a time");
+            let described = handle.described().unwrap();
+            assert_eq!((described[0].name.as_str(), described[0].oid), ("c", 50_001));
+        }
     }
 
     #[tokio::test]

@@ -79,10 +79,9 @@ fn is_cheap(relation: &Relation, column: &Column) -> bool {
 
 /// Runs a query that reads, for a few seconds at most; none if it has no row or took too long.
 async fn bounded(session: &Session, doing: &str, sql: &str) -> Result<Option<Row>> {
-    let begin = format!("begin read only; set local statement_timeout = '{LIMIT_SECONDS}s'");
-    session.batch(doing, &begin).await?;
+    session.begin_reading(doing, &format!("set local statement_timeout = '{LIMIT_SECONDS}s'")).await?;
     let answer = session.query_opt(doing, sql, &[]).await;
-    session.batch(doing, "rollback").await?;
+    session.end_reading(doing).await?;
     match answer {
         Err(error) if error.sqlstate() == Some("57014") => Ok(None),
         answer => answer,

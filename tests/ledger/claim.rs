@@ -9,7 +9,7 @@ use pgtide::ledger::{Activity, BatchRecord, ClaimOutcome, ClaimRequest, Ledger};
 use pgtide::postgres::connect::Session;
 use pgtide::state::State;
 
-use super::{World, batch, begin, claimed, day, session, session_at, table, totals};
+use super::{World, batch, begin, claimed, day, session, table, totals};
 use crate::support::{self, Database};
 
 #[tokio::test]
@@ -367,61 +367,4 @@ async fn a_claim_works_whatever_the_databases_defaults_are() {
         control.query_one("looking", "select current_setting('synchronous_commit')", &[]).await.unwrap();
     assert_eq!(row.get::<_, String>(0), "on", "the finish is synchronous");
     control.batch("committing", "commit").await.unwrap();
-}
-
-#[tokio::test]
-async fn a_pooler_in_between_is_refused() {
-    let world = World::new("pooler").await;
-    let port = pooler::start(world.db.port()).await;
-    let control = session_at(&world.db, "postgres", port).await;
-    let error = world.ledger.claim(&control, &world.request(0)).await.unwrap_err();
-    assert_eq!((error.kind(), error.kind().policy().exit_code), (ErrorKind::Config, 78));
-    assert!(error.to_string().contains("warehouse goes through a pooler"), "{error}");
-    assert_eq!(world.number("select count(*) from pgtide.interval").await, 0);
-}
-
-/// What a pooler does to a connection's start: it announces a server process of its own invention.
-mod pooler {
-    use std::net::Ipv4Addr;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::{TcpListener, TcpStream};
-
-    /// `BackendKeyData`: the letter and the length; process and secret follow.
-    const KEY_DATA: [u8; 5] = [b'K', 0, 0, 0, 12];
-
-    pub(super) async fn start(server: u16) -> u16 {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(client, server));
-            }
-        });
-        port
-    }
-
-    async fn serve(client: TcpStream, port: u16) -> std::io::Result<()> {
-        let server = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
-        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) =
-            (client.into_split(), server.into_split());
-        let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
-        let mut start = Vec::new();
-        let at = loop {
-            if let Some(at) = start.windows(KEY_DATA.len()).position(|w| w == KEY_DATA) {
-                break at;
-            }
-            if from_server.read_buf(&mut start).await? == 0 {
-                return Ok(());
-            }
-        };
-        while start.len() < at + 9 {
-            from_server.read_buf(&mut start).await?;
-        }
-        start[at + 5..at + 9].copy_from_slice(&1_000_000_i32.to_be_bytes());
-        to_client.write_all(&start).await?;
-        tokio::io::copy(&mut from_server, &mut to_client).await?;
-        up.abort();
-        Ok(())
-    }
 }

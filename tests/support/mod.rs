@@ -2,12 +2,13 @@
 //!
 //! `databases("name")` is where a test starts; `private_server("name")` is for tests that stop or
 //! crash a server; `cli::pgtide` runs the program, in a `Project` where it needs jobs; `rows::assert_equal` is the checker; `proxy` is a
-//! network that breaks on demand. Nothing sleeps: tests wait for a state with `until`.
+//! network that breaks on demand, `pooler` one that shares a server process. Nothing sleeps: tests wait for a state with `until`.
 #![allow(dead_code, unused_imports, reason = "each test uses a part of the harness")]
 
 pub(crate) mod cli;
 pub(crate) mod events;
 pub(crate) mod flights;
+pub(crate) mod pooler;
 pub(crate) mod project;
 pub(crate) mod proxy;
 pub(crate) mod rows;

@@ -17,10 +17,9 @@ pub(super) async fn scans(
     timezone: &str,
 ) -> Result<Vec<String>> {
     let doing = &*format!("{}: planning the query", session.server().name);
-    session.batch(doing, "begin read only").await?;
-    session.batch(doing, &role_settings_sql(timezone)).await?;
-    let answer = session.query_one(doing, &format!("explain (format json) {sql}"), &bounds.to_params()).await;
-    session.batch(doing, "rollback").await?;
+    session.begin_reading(doing, &role_settings_sql(timezone)).await?;
+    let answer = session.query_one_typed(doing, &format!("explain (format json) {sql}"), bounds).await;
+    session.end_reading(doing).await?;
     let plan: Value =
         answer?.try_get::<_, tokio_postgres::types::Json<Value>>(0).map_or(Value::Null, |json| json.0);
     let mut found = Vec::new();

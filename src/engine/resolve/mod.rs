@@ -28,6 +28,7 @@ use crate::plan::Planned;
 use crate::postgres::bound::{Bound, Condition};
 use crate::postgres::catalog::{self, Column, Relation, RelationKind, Rule, RuleEvent};
 use crate::postgres::connect::Session;
+use crate::postgres::horizon::Completion;
 use crate::postgres::ident;
 use crate::views::catalog::{Catalog, family};
 use crate::views::refresh;
@@ -293,17 +294,18 @@ impl Resolved {
         bounds = bounds.and(job.filter.as_deref());
         if let (Some(key), Some(after)) = (&job.resume_key, after) {
             bounds.params.push(Bound::Raw(after.to_vec()));
-            let later = format!("{} operator(pg_catalog.>) ${}", ident::quote(key), bounds.params.len());
-            bounds = bounds.and(Some(&later));
+            let place = format!("${}", bounds.params.len());
+            let later = self.source.order.as_ref().map(|order| order.later(&ident::quote(key), &place));
+            bounds = bounds.and(later.as_deref());
         }
         bounds
     }
 
     fn query(&self, job: &Job, interval: &DataInterval, bounds: &Condition) -> Result<String> {
         let from = self.source.relation_sql(job, interval)?;
-        let order = match &job.resume_key {
-            Some(key) => format!(" order by {}", ident::quote(key)),
-            None => String::new(),
+        let order = match (&job.resume_key, &self.source.order) {
+            (Some(key), Some(order)) => format!(" order by {}", order.by(&ident::quote(key))),
+            _ => String::new(),
         };
         Ok(format!("select {} from {from}{}{order}", self.select_list, bounds.where_clause()))
     }
@@ -316,17 +318,19 @@ impl Resolved {
         &self,
         session: &Session,
         job: &Job,
-        planned: &Planned,
+        (planned, completion): (&Planned, Option<Completion>),
         claim: &Claim,
     ) -> Result<Extract> {
         self.check_last_key(session, job, (planned, claim)).await?;
         let bounds = self.bounds(job, &planned.interval, claim.resume_key.as_deref());
         let sql = self.query(job, &planned.interval, &bounds)?;
-        let lock = self.source.tables_to_lock(session, &sql).await?;
+        let (lock, all_locked) = self.source.tables_to_lock(session, &sql).await?;
         Ok(Extract {
             sql,
             bounds,
             lock,
+            all_locked,
+            completion,
             timezone: source::timezone(job),
             role_search_path: self.source.uses_role_settings,
             columns: self.described.clone(),

@@ -6,7 +6,7 @@ use crate::config::job::{Job, Origin};
 use crate::error::{Error, ErrorKind, Result};
 use crate::interval::DataInterval;
 use crate::name::TableName;
-use crate::postgres::catalog::{self, Column, Relation};
+use crate::postgres::catalog::{self, Column, Order, Relation};
 use crate::postgres::connect::Session;
 use crate::postgres::ident;
 
@@ -23,14 +23,20 @@ pub(super) struct Source {
     pub(super) uses_role_settings: bool,
     /// The path that names in that SQL resolve by.
     pub(super) search_path: String,
+    /// How the values of the job's `resume_key` are ordered.
+    pub(super) order: Option<Order>,
 }
 
 /// Looks the source up; a query is rendered for a sample interval and described.
 pub(super) async fn find(session: &Session, job: &Job, sample: &DataInterval) -> Result<Source> {
-    match &job.origin {
-        Origin::Table(name) => of_table(session, job, name).await,
-        Origin::Query(_) => of_query(session, job, sample).await,
+    let mut source = match &job.origin {
+        Origin::Table(name) => of_table(session, job, name).await?,
+        Origin::Query(_) => of_query(session, job, sample).await?,
+    };
+    if let Some(key) = source.columns.iter().find(|c| Some(&c.name) == job.resume_key.as_ref()) {
+        source.order = catalog::default_order(session, key.data_type.unwrapped()).await?;
     }
+    Ok(source)
 }
 
 async fn of_table(session: &Session, job: &Job, name: &TableName) -> Result<Source> {
@@ -48,6 +54,7 @@ async fn of_table(session: &Session, job: &Job, name: &TableName) -> Result<Sour
         relation: Some(relation),
         uses_role_settings,
         search_path,
+        order: None,
     })
 }
 
@@ -65,6 +72,7 @@ async fn of_query(session: &Session, job: &Job, sample: &DataInterval) -> Result
         relation: None,
         uses_role_settings: true,
         search_path,
+        order: None,
     })
 }
 
@@ -92,6 +100,9 @@ impl Source {
                 reasons.push(format!("{key} may be null"));
             }
         }
+        if let Some(column) = self.columns.iter().find(|c| &c.name == key).filter(|_| self.order.is_none()) {
+            reasons.push(format!("values of {} have no order", column.data_type.formatted));
+        }
         let is_cast = |d: &Decision| &d.column == key && d.expression != Expression::PassThrough;
         if plan.columns.iter().any(is_cast) {
             reasons.push(format!("{key} is cast on its way"));
@@ -113,15 +124,17 @@ impl Source {
         }
     }
 
-    /// What must be locked before the snapshot exists, quoted.
-    pub(super) async fn tables_to_lock(&self, session: &Session, sql: &str) -> Result<Vec<String>> {
+    /// What must be locked before the snapshot exists, quoted, and whether that is all that is read:
+    /// functions and views of others may read more.
+    pub(super) async fn tables_to_lock(&self, session: &Session, sql: &str) -> Result<(Vec<String>, bool)> {
         if let Some(relation) = &self.relation
             && !self.uses_role_settings
             && relation.lockable
         {
-            return Ok(vec![ident::quote_table(&relation.name)]);
+            return Ok((vec![ident::quote_table(&relation.name)], true));
         }
         let shape = catalog::inspect_query(session, sql, &self.search_path).await?;
-        Ok(shape.relations.iter().filter(|r| r.lockable).map(|r| ident::quote_table(&r.name)).collect())
+        let lock = shape.relations.iter().filter(|r| r.lockable).map(|r| ident::quote_table(&r.name));
+        Ok((lock.collect(), false))
     }
 }

@@ -9,6 +9,7 @@ mod create;
 mod data_type;
 mod find;
 mod fingerprint;
+mod order;
 mod query;
 mod reaction;
 mod relation;
@@ -23,6 +24,7 @@ pub use create::{
 pub use data_type::{DataType, Field, Provider, TypeKind};
 pub use find::{creation_name, find_relation, relation_if_exists, role_search_path, schemas_of};
 pub use fingerprint::{Shape, file_sql, fingerprint_sql, shape};
+pub use order::{Order, default_order};
 pub use query::{QueryShape, RelationRef, describe_query, inspect_query, lock_sql};
 pub use reaction::{ForeignKey, OnDelete, Rule, RuleEvent};
 pub use relation::{Partition, Persistence, Relation, RelationKind, same_table};

@@ -3,10 +3,9 @@
 //! Parsing a query takes a snapshot, so what it reads has to be known, and locked, in an earlier
 //! transaction: a TRUNCATE between the snapshot and the lock would otherwise show an empty table.
 
-use tokio_postgres::types::Type;
-
 use super::super::connect::Session;
-use super::super::ident::quote_table;
+use super::super::described::Described;
+use super::super::ident::{literal, quote_table};
 use super::super::sqlstate::place_in;
 use super::column::Column;
 use super::data_type::Types;
@@ -68,12 +67,13 @@ pub async fn describe_query(session: &Session, sql: &str) -> Result<Vec<Column>>
 /// # Errors
 /// Whatever the server says of the query: unknown names, syntax, rights.
 pub async fn inspect_query(session: &Session, sql: &str, search_path: &str) -> Result<QueryShape> {
-    session.batch("starting a transaction", "begin isolation level read committed read only").await?;
-    let parsed = parse_and_lock(session, sql, search_path).await;
-    let ended = session.batch("ending a transaction", "rollback").await;
-    let (described, relations) = parsed?;
-    ended?;
-    Ok(QueryShape { columns: columns(session, &described).await?, relations })
+    let path = literal(search_path);
+    let set = format!("select pg_catalog.set_config('search_path', {path}, true)");
+    session.begin_reading("starting a transaction", &set).await?;
+    let inspected = inspect(session, sql).await;
+    let ended = session.end_reading("ending a transaction").await;
+    let shape = inspected?;
+    ended.map(|()| shape)
 }
 
 /// The statement that locks what can be locked, if there is anything.
@@ -86,43 +86,22 @@ pub fn lock_sql(relations: &[RelationRef]) -> Option<String> {
     Some(format!("lock table {} in access share mode", tables.join(", ")))
 }
 
-struct Described {
-    name: String,
-    oid: u32,
-    typmod: i32,
-}
-
 async fn parse(session: &Session, sql: &str) -> Result<Vec<Described>> {
-    let statement = match session.client().prepare(sql).await {
-        Ok(statement) => statement,
-        Err(e) => {
-            let place = place_in(sql, &e);
-            let error = session.error(&format!("{}: parsing the query", session.server().name), e).await;
-            let several = error.to_string().contains("multiple commands");
-            let error = place.into_iter().fold(error, Error::with_detail);
-            return Err(if several {
-                error.with_hint("it must be a single statement, without `;` inside")
-            } else {
-                error
-            });
-        }
+    let e = match session.describe(sql).await {
+        Ok(described) => return Ok(described),
+        Err(e) => e,
     };
-    let described = |c: &tokio_postgres::Column| Described {
-        name: c.name().to_owned(),
-        oid: Type::oid(c.type_()),
-        typmod: c.type_modifier(),
-    };
-    Ok(statement.columns().iter().map(described).collect())
+    let place = place_in(sql, &e);
+    let error = session.error(&format!("{}: parsing the query", session.server().name), e).await;
+    let several = error.to_string().contains("multiple commands");
+    let error = place.into_iter().fold(error, Error::with_detail);
+    Err(if several { error.with_hint("it must be a single statement, without `;` inside") } else { error })
 }
 
-async fn parse_and_lock(
-    session: &Session,
-    sql: &str,
-    search_path: &str,
-) -> Result<(Vec<Described>, Vec<RelationRef>)> {
-    let set = "select pg_catalog.set_config('search_path', $1, true)";
-    session.query_one("setting the search_path", set, &[&search_path]).await?;
+async fn inspect(session: &Session, sql: &str) -> Result<QueryShape> {
     let described = parse(session, sql).await?;
+    // What follows is pgtide's own, and types are named with their schemas.
+    session.batch("emptying the search_path", "set local search_path = ''").await?;
     let rows = session.query("finding the tables of the query", LOCKED, &[]).await?;
     let relation = |row: &tokio_postgres::Row| {
         let name = TableName::new(row.get::<_, String>(1), row.get::<_, String>(2));
@@ -131,7 +110,7 @@ async fn parse_and_lock(
         Ok(RelationRef { oid: row.get(0), name, kind, lockable: row.get(4) })
     };
     let relations = rows.iter().map(relation).collect::<Result<_>>()?;
-    Ok((described, relations))
+    Ok(QueryShape { columns: columns(session, &described).await?, relations })
 }
 
 async fn columns(session: &Session, described: &[Described]) -> Result<Vec<Column>> {

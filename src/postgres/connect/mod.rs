@@ -5,19 +5,25 @@
 //! sessions here and makes its errors with [`Session::error`], so that the cause of a lost connection,
 //! which only the task knows, is not lost too.
 
+mod canceller;
 mod failure;
 mod open;
+mod parameters;
 mod password;
+mod server;
 mod session;
 mod settings;
 mod socket;
 mod startup;
+mod statement_names;
 mod statements;
 
 use std::time::Duration;
 
-pub use self::session::{Canceller, Session};
-pub use self::settings::{Server, role_settings_sql};
+pub use self::canceller::Canceller;
+pub use self::server::{Server, pooler_error};
+pub use self::session::Session;
+pub use self::settings::role_settings_sql;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Which end of a copy a session serves; a source session cannot write.

@@ -9,14 +9,15 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_postgres::config::{ChannelBinding as Binding, Config};
 
+use super::canceller::Canceller;
 use super::failure::{self, At};
 use super::password::{self, Password};
-use super::session::{Canceller, Session};
+use super::server::{self, Server};
+use super::session::Session;
 use super::socket::{Encryption, Failure, Place};
 use super::{Side, settings, startup};
 use crate::config::connection::{ChannelBinding, ConnectionSpec, Host, SslMode, TargetSessionAttrs};
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::connect::settings::Server;
 use crate::postgres::tls::Tls;
 
 /// In force when `connect_timeout` is 0, which means "for ever" in libpq: nothing waits for ever here.
@@ -139,22 +140,26 @@ impl Opening<'_> {
         let spec = &*self.spec;
         let socket = place.connect(spec, self.tls.as_ref(), encryption).await?;
         let encrypted = socket.is_encrypted();
-        let started = startup::start(config.clone(), socket).await.map_err(|e| {
+        let started = startup::start(config.clone(), socket, self.side).await.map_err(|e| {
             let error = failure::of_startup(spec, &e);
             // With the other choice of TLS, another line of pg_hba.conf may match.
             let other_may_help =
                 error.sqlstate() == Some("28000") && (encrypted || encryption == Encryption::Never);
             failure::of_tls(&e).unwrap_or(Failure { error, tls: other_may_help })
         })?;
-        let server = settings::apply(&started.client, self.side, &spec.name, place.to_string()).await?;
+        let server = server::look(&started.client, &spec.name, place.to_string()).await?;
         check_kind(wanted, &server)?;
+        if self.side == Side::Destination {
+            server::refuse_pooler(started.tap.backend_pid(), &server)?;
+            settings::apply(&started.client, &server).await?;
+        }
         let canceller = Canceller {
             token: started.client.cancel_token(),
             place: place.clone(),
             spec: Arc::clone(&self.spec),
             tls: self.tls.clone().filter(|_| encrypted),
         };
-        Ok(Session::new(started, server, canceller))
+        Ok(Session::new(started, self.side, server, canceller))
     }
 
     fn config(&self, password: &Password) -> Config {

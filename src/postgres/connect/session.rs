@@ -1,31 +1,34 @@
 //! A session: a client, the task that drives its connection, and the server's facts.
+//!
+//! A source may be behind a pooler, which gives the server process to others between transactions. So
+//! whatever is asked there is asked in a transaction that only reads, with the settings made for it alone,
+//! and nothing stays prepared.
 
 use std::fmt;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::try_join_all;
-use tokio::io::AsyncReadExt as _;
-use tokio_postgres::tls::ChannelBinding;
+use futures::join;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{CancelToken, Client, Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
-use super::settings::{Server, role_settings_sql};
-use super::socket::{Encryption, Place};
-use super::startup::{AlreadyTls, Life, Started};
+use super::canceller::Canceller;
+use super::server::{Server, refuse_statement_pooling};
+use super::settings::{local_sql, role_settings_sql};
+use super::startup::{Life, Started};
 use super::statements::{Statements, is_outdated};
-use super::{Side, open};
+use super::{Side, open, parameters};
 use crate::config::connection::{ConnectionSpec, SslMode};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::bound::Condition;
+use crate::postgres::described::Described;
 use crate::postgres::row_tap::TapHandle;
-use crate::postgres::sqlstate::{error_from, io_text};
-use crate::postgres::tls::Tls;
+use crate::postgres::sqlstate::error_from;
 
 /// How long an error waits for the connection's task to tell why the connection ended.
 const CAUSE_LIMIT: Duration = Duration::from_secs(1);
-
-const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
 /// Parameters of a statement.
 type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -34,6 +37,11 @@ type Params<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// it is idle, within a second when the server is at work.
 pub struct Session {
     client: Client,
+    side: Side,
+    /// Begins a transaction that reads.
+    begin: String,
+    /// Whether one is open that several statements share.
+    is_reading: AtomicBool,
     tap: TapHandle,
     life: Life,
     server: Server,
@@ -56,9 +64,21 @@ impl Session {
         Box::pin(open::open(spec, side, application_name)).await
     }
 
-    pub(super) fn new(started: Started, server: Server, canceller: Canceller) -> Self {
+    pub(super) fn new(started: Started, side: Side, server: Server, canceller: Canceller) -> Self {
         let Started { client, tap, life } = started;
-        Self { client, tap, life, server, canceller, statements: Statements::default(), show_values: false }
+        let local = if side == Side::Source { local_sql(&server) } else { String::new() };
+        Self {
+            client,
+            side,
+            begin: format!("begin isolation level read committed read only; {local}"),
+            is_reading: AtomicBool::new(false),
+            tap,
+            life,
+            server,
+            canceller,
+            statements: Statements::default(),
+            show_values: false,
+        }
     }
 
     /// Lets errors show what may hold values of rows (`--show-values`).
@@ -120,7 +140,7 @@ impl Session {
     /// Makes an error of what the driver said. If the connection is gone, waits up to 1 s for its task
     /// to tell why, and joins both.
     pub async fn error(&self, doing: &str, e: tokio_postgres::Error) -> Error {
-        let error = error_from(doing, &e, self.show_values);
+        let error = refuse_statement_pooling(error_from(doing, &e, self.show_values));
         if is_outdated(&e) {
             self.forget_kept();
             return Error::new(ErrorKind::Contention, error.to_string())
@@ -137,14 +157,85 @@ impl Session {
         error.with_detail(format!("the connection to {} at {} is lost", self.server.name, self.server.host))
     }
 
+    /// Statements that make pgtide's settings for the rest of a source's transaction; none of them takes
+    /// a snapshot.
+    #[must_use]
+    pub fn local_settings(&self) -> String {
+        local_sql(&self.server)
+    }
+
+    /// Begins a transaction that reads, for several statements, and makes settings in it.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified.
+    pub async fn begin_reading(&self, doing: &str, settings: &str) -> Result<()> {
+        self.is_reading.store(true, Ordering::Relaxed);
+        let result = self.client.batch_execute(&format!("{}; {settings}", self.begin)).await;
+        self.told(doing, result).await
+    }
+
+    /// Ends a transaction that reads, also one in which a statement failed.
+    ///
+    /// # Errors
+    ///
+    /// The server's, classified.
+    pub async fn end_reading(&self, doing: &str) -> Result<()> {
+        let result = self.client.batch_execute("rollback").await;
+        self.is_reading.store(false, Ordering::Relaxed);
+        self.told(doing, result).await
+    }
+
+    /// Whether the next statement needs a transaction of its own.
+    fn is_alone(&self) -> bool {
+        self.side == Side::Source && !self.is_reading.load(Ordering::Relaxed)
+    }
+
+    /// Runs a statement, on a source in a transaction that only reads.
+    async fn run<T>(
+        &self,
+        doing: &str,
+        // In a box, since many of these are in one another.
+        statement: Pin<Box<dyn Future<Output = Result<T, tokio_postgres::Error>> + Send + '_>>,
+    ) -> Result<T> {
+        if !self.is_alone() {
+            let result = statement.await;
+            return self.told(doing, result).await;
+        }
+        // Sent together. After an error in the first the second fails for want of it.
+        let (begun, result) = join!(self.client.batch_execute(&self.begin), statement);
+        let ended = self.client.batch_execute("rollback").await;
+        self.told(doing, begun).await?;
+        let value = self.told(doing, result).await?;
+        self.told(doing, ended).await?;
+        Ok(value)
+    }
+
+    /// Parses a statement, in the transaction as it stands, and says what its columns are.
+    ///
+    /// # Errors
+    ///
+    /// The server's, as it is: it may tell a place in the text.
+    pub async fn describe(&self, sql: &str) -> Result<Vec<Described>, tokio_postgres::Error> {
+        let statement = self.client.prepare(sql).await?;
+        let described = |column: &tokio_postgres::Column| Described {
+            name: column.name().to_owned(),
+            oid: column.type_().oid(),
+            typmod: column.type_modifier(),
+        };
+        let columns: Vec<_> = statement.columns().iter().map(described).collect();
+        // From a source the driver does not learn the types. No columns, no description.
+        let hidden = self.tap.described().filter(|_| !columns.is_empty() && self.side == Side::Source);
+        Ok(hidden.unwrap_or(columns))
+    }
+
     /// Runs statements without results, all in one transaction unless they say otherwise.
     ///
     /// # Errors
     ///
     /// The server's, classified.
     pub async fn batch(&self, doing: &str, sql: &str) -> Result<()> {
-        let result = self.client.batch_execute(sql).await;
-        self.told(doing, result).await
+        self.run(doing, Box::pin(self.client.batch_execute(sql))).await
     }
 
     /// Runs a statement and counts the rows that it changed.
@@ -153,8 +244,12 @@ impl Session {
     ///
     /// The server's, classified.
     pub async fn execute(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<u64> {
-        let result = self.client.execute(sql, params).await;
-        self.told(doing, result).await
+        match self.side {
+            Side::Source => {
+                self.run(doing, Box::pin(self.client.execute_typed(sql, &parameters::typed(params)?))).await
+            }
+            Side::Destination => self.run(doing, Box::pin(self.client.execute(sql, params))).await,
+        }
     }
 
     /// Runs a query and keeps all its rows.
@@ -163,8 +258,12 @@ impl Session {
     ///
     /// The server's, classified.
     pub async fn query(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<Vec<Row>> {
-        let result = self.client.query(sql, params).await;
-        self.told(doing, result).await
+        match self.side {
+            Side::Source => {
+                self.run(doing, Box::pin(self.client.query_typed(sql, &parameters::typed(params)?))).await
+            }
+            Side::Destination => self.run(doing, Box::pin(self.client.query(sql, params))).await,
+        }
     }
 
     /// Runs a query that has exactly one row.
@@ -173,8 +272,12 @@ impl Session {
     ///
     /// The server's, classified; `Internal` for any other number of rows.
     pub async fn query_one(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<Row> {
-        let result = self.client.query_one(sql, params).await;
-        self.told(doing, result).await
+        match self.side {
+            Side::Source => {
+                self.run(doing, Box::pin(self.client.query_typed_one(sql, &parameters::typed(params)?))).await
+            }
+            Side::Destination => self.run(doing, Box::pin(self.client.query_one(sql, params))).await,
+        }
     }
 
     /// Runs a query that has at most one row.
@@ -183,19 +286,24 @@ impl Session {
     ///
     /// The server's, classified; `Internal` for more rows.
     pub async fn query_opt(&self, doing: &str, sql: &str, params: Params<'_>) -> Result<Option<Row>> {
-        let result = self.client.query_opt(sql, params).await;
-        self.told(doing, result).await
+        match self.side {
+            Side::Source => {
+                self.run(doing, Box::pin(self.client.query_typed_opt(sql, &parameters::typed(params)?))).await
+            }
+            Side::Destination => self.run(doing, Box::pin(self.client.query_opt(sql, params))).await,
+        }
     }
 
     /// Prepares statements, or finds them prepared: for pgtide's own that each interval runs again.
     ///
-    /// The server may plan a kept statement without looking at its parameters, so none is kept that
-    /// reads a user's table. They are all ready when this returns: several can then be sent at once.
+    /// Only on a destination: a source may be behind a pooler. The server may plan a kept statement without
+    /// looking at its parameters, so none is kept that reads a user's table. They are all ready when this returns: several can then be sent at once.
     ///
     /// # Errors
     ///
     /// The server's, classified.
     pub async fn keep<const N: usize>(&self, doing: &str, texts: [&str; N]) -> Result<[Statement; N]> {
+        debug_assert!(self.side == Side::Destination, "nothing stays prepared on a source");
         let found = texts.map(|sql| self.statements.find(sql));
         let all = texts.into_iter().zip(found).map(async |(sql, found)| match found {
             Some(statement) => Ok(statement),
@@ -251,8 +359,7 @@ impl Session {
     ///
     /// The server's, classified; `Internal` for any other number of rows.
     pub async fn query_one_typed(&self, doing: &str, sql: &str, params: &Condition) -> Result<Row> {
-        let result = self.client.query_typed_one(sql, &params.to_typed_params()).await;
-        self.told(doing, result).await
+        self.run(doing, Box::pin(self.client.query_typed_one(sql, &params.to_typed_params()))).await
     }
 
     /// Runs a statement in one round trip, as [`query_one_typed`](Self::query_one_typed) does, and counts
@@ -262,8 +369,7 @@ impl Session {
     ///
     /// The server's, classified.
     pub async fn execute_typed(&self, doing: &str, sql: &str, params: &Condition) -> Result<u64> {
-        let result = self.client.execute_typed(sql, &params.to_typed_params()).await;
-        self.told(doing, result).await
+        self.run(doing, Box::pin(self.client.execute_typed(sql, &params.to_typed_params()))).await
     }
 
     /// Gives the rest of the open transaction the role's own search path and a time zone, for a job's query.
@@ -300,46 +406,5 @@ impl Session {
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Session").field("server", &self.server).finish_non_exhaustive()
-    }
-}
-
-/// Cancels what one session runs. It does not end a COPY that waits for data: only closing the socket,
-/// or `pg_terminate_backend`, does.
-#[derive(Clone)]
-pub struct Canceller {
-    pub(super) token: CancelToken,
-    pub(super) place: Place,
-    pub(super) spec: Arc<ConnectionSpec>,
-    pub(super) tls: Option<Tls>,
-}
-
-impl Canceller {
-    /// Sends a cancel request over a connection of its own and waits until the server took it, 5 s at
-    /// most. Errors are not told: the caller has a deadline for the statement itself.
-    pub async fn cancel(&self) {
-        match tokio::time::timeout(CANCEL_LIMIT, Box::pin(self.send())).await {
-            Ok(Ok(())) => {}
-            Ok(Err(e)) => tracing::debug!("a cancel request failed: {}", e.chain()),
-            Err(_) => tracing::debug!("a cancel request was not taken within {CANCEL_LIMIT:?}"),
-        }
-    }
-
-    async fn send(&self) -> Result<()> {
-        let encryption = if self.tls.is_some() { Encryption::Always } else { Encryption::Never };
-        let connected = self.place.connect(&self.spec, self.tls.as_ref(), encryption).await;
-        let mut socket = connected.map_err(|failure| failure.error)?;
-        let sent = self.token.cancel_query_raw(&mut socket, AlreadyTls(ChannelBinding::none())).await;
-        sent.map_err(|e| error_from("sending a cancel request", &e, false))?;
-        // The server closes the socket when it has passed the request on: only then can it not hit a later statement.
-        match socket.read(&mut [0]).await {
-            Ok(_) => Ok(()),
-            Err(e) => Err(Error::new(ErrorKind::Connection, io_text(&e))),
-        }
-    }
-}
-
-impl fmt::Debug for Canceller {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Canceller").field("place", &self.place).finish_non_exhaustive()
     }
 }

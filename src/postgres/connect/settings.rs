@@ -1,16 +1,16 @@
-//! The session's settings, and what is asked of the server while they are made: one round trip.
+//! The settings under which pgtide's statements run.
 //!
 //! A load must not depend on how a role or a database happens to be set up, and statements of pgtide
 //! must not find other people's functions: the search path is empty. A job's own query is the
-//! exception; it runs as the role would run it.
+//! exception; it runs as the role would run it. On a destination the settings are the session's. On a
+//! source, which may be behind a pooler, they are a transaction's, and end with it.
 
 use std::fmt::Write as _;
 
-use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::Client;
 
-use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::connect::Side;
+use super::server::Server;
+use crate::error::Result;
 use crate::postgres::ident;
 use crate::postgres::sqlstate::error_from;
 
@@ -39,121 +39,41 @@ const BOTH: &[Setting] = &[
 ];
 
 const SOURCE: &[Setting] = &[
-    ("default_transaction_read_only", "on", 0),
     // Scans that join another's start in the middle: rows would come in another order each time.
     ("synchronize_seqscans", "off", 0),
 ];
 
-/// Every function is found in pg_catalog by now: the statement before emptied the search path.
-const SERVER: &str = "
-select pg_catalog.current_setting('server_version_num') as version_num,
-       {system_identifier} as system_identifier,
-       (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) as database_oid,
-       pg_catalog.pg_is_in_recovery() as in_recovery,
-       pg_catalog.pg_is_in_recovery()
-         or pg_catalog.current_setting('default_transaction_read_only') = 'on' as read_only,
-       pg_catalog.to_char(pg_catalog.pg_postmaster_start_time() at time zone 'UTC',
-                          'YYYY-MM-DD HH24:MI:SS.US') as postmaster_start,
-       pg_catalog.pg_backend_pid() as backend_pid,
-       current_user as role,
-       (select r.rolsuper from pg_catalog.pg_roles r where r.rolname = current_user) as superuser;
-";
-
-/// One Postgres, as seen by one session when it was opened.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Server {
-    /// The connection's name: `source`, `warehouse`.
-    pub name: String,
-    /// Where it is: `db:5432 (10.0.0.1)`, or the path of a Unix socket.
-    pub host: String,
-    /// `server_version_num`: 150014 is 15.14.
-    pub version_num: i32,
-    /// The cluster's identifier; 0 if the role may not read it.
-    pub system_identifier: i64,
-    /// The database's OID.
-    pub database_oid: u32,
-    /// Whether it is a standby.
-    pub in_recovery: bool,
-    /// Whether transactions were read-only before pgtide's own settings.
-    pub read_only: bool,
-    /// When the server started, in UTC, to the microsecond.
-    pub postmaster_start: String,
-    /// The backend's process id, as the backend says.
-    pub backend_pid: i32,
-    /// The role in force.
-    pub role: String,
-    /// Whether the role is a superuser.
-    pub superuser: bool,
+/// Makes the settings for the whole session, which nobody else must get.
+pub(super) async fn apply(client: &Client, server: &Server) -> Result<()> {
+    let mut sql = "select pg_catalog.set_config('search_path', '', false)".to_owned();
+    for (name, value) in in_force(BOTH, server) {
+        // A String takes everything that is written to it.
+        let _ = write!(sql, ", pg_catalog.set_config('{name}', '{value}', false)");
+    }
+    client.batch_execute(&sql).await.map_err(|e| error_from("making the session's settings", &e, false))
 }
 
-/// Makes the settings and reads the server's facts; `name` and `host` are the connection's and the place's.
-pub(super) async fn apply(client: &Client, side: Side, name: &str, host: String) -> Result<Server> {
-    let full = "(select c.system_identifier from pg_catalog.pg_control_system() c)";
-    let answer = match client.simple_query(&opening_sql(side, full)).await {
-        // Not everybody may call it, and not every server has it.
-        Err(e) if matches!(e.code().map(SqlState::code), Some("42501" | "42883")) => {
-            client.simple_query(&opening_sql(side, "0")).await
-        }
-        answer => answer,
-    };
-    let answer = answer.map_err(|e| error_from("making the session's settings", &e, false))?;
-    let facts = answer.iter().find_map(|message| match message {
-        SimpleQueryMessage::Row(row) if row.columns().iter().any(|c| c.name() == "version_num") => Some(row),
-        _ => None,
-    });
-    facts.and_then(|row| read(row, name, host)).ok_or_else(|| {
-        Error::new(ErrorKind::Server, "the server does not answer questions about itself as Postgres does")
-    })
-}
-
-fn read(row: &SimpleQueryRow, name: &str, host: String) -> Option<Server> {
-    let text = |column: &str| row.try_get(column).ok().flatten();
-    let is = |column: &str| Some(text(column)? == "t");
-    Some(Server {
-        name: name.to_owned(),
-        host,
-        version_num: text("version_num")?.parse().ok()?,
-        system_identifier: text("system_identifier")?.parse().ok()?,
-        database_oid: text("database_oid")?.parse().ok()?,
-        in_recovery: is("in_recovery")?,
-        read_only: is("read_only")?,
-        postmaster_start: text("postmaster_start")?.to_owned(),
-        backend_pid: text("backend_pid")?.parse().ok()?,
-        role: text("role")?.to_owned(),
-        superuser: is("superuser").unwrap_or_default(),
-    })
-}
-
-fn opening_sql(side: Side, system_identifier: &str) -> String {
-    let mut sql = "select pg_catalog.set_config('search_path', '', false);".to_owned();
-    // Facts before settings: the source's read-only default must not look like the server's.
-    sql.push_str(&SERVER.replace("{system_identifier}", system_identifier));
-    let of_side = if side == Side::Source { SOURCE } else { &[] };
-    sql.push_str("select ");
-    for (index, setting) in BOTH.iter().chain(of_side).enumerate() {
-        sql.push_str(if index == 0 { "" } else { ", " });
-        push_setting(&mut sql, setting);
+/// Makes the settings for the rest of a transaction that reads: they end with it. None of these
+/// statements takes a snapshot.
+pub(super) fn local_sql(server: &Server) -> String {
+    let mut sql = "set local search_path = ''".to_owned();
+    for (name, value) in in_force(BOTH, server).chain(in_force(SOURCE, server)) {
+        let _ = write!(sql, "; set local {name} = '{value}'");
     }
     sql
 }
 
-fn push_setting(sql: &mut String, (name, value, since): &Setting) {
-    let set = format!("pg_catalog.set_config('{name}', '{value}', false)");
-    let mut conditions = Vec::new();
-    if *since > 0 {
-        conditions
-            .push(format!("pg_catalog.current_setting('server_version_num')::pg_catalog.int4 >= {since}"));
-    }
-    if *name == "client_connection_check_interval" {
-        // Windows has the setting and accepts nothing but 0.
-        conditions.push("pg_catalog.version() !~* 'windows|mingw|msvc|visual c'".to_owned());
-    }
-    // A String takes everything that is written to it.
-    let _ = if conditions.is_empty() {
-        write!(sql, "{set}")
-    } else {
-        write!(sql, "case when {} then {set} end", conditions.join(" and "))
-    };
+/// The settings that a server knows.
+fn in_force<'s>(
+    settings: &'s [Setting],
+    server: &Server,
+) -> impl Iterator<Item = (&'s str, &'s str)> + use<'s> {
+    let (version, is_windows) = (server.version_num, server.is_windows);
+    settings.iter().filter_map(move |(name, value, since)| {
+        // Windows has this one and accepts nothing but 0.
+        let is_known = version >= *since && !(is_windows && *name == "client_connection_check_interval");
+        is_known.then_some((*name, *value))
+    })
 }
 
 /// Statements that give the rest of a transaction the role's own search path and a job's time zone,
@@ -167,19 +87,35 @@ pub fn role_settings_sql(timezone: &str) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn only_the_source_is_read_only() {
-        let only = "set_config('default_transaction_read_only', 'on', false)";
-        assert!(opening_sql(Side::Source, "0").contains(only));
-        assert!(!opening_sql(Side::Destination, "0").contains(only));
+    fn server(version_num: i32, is_windows: bool) -> Server {
+        Server {
+            name: "source".into(),
+            host: "db:5432".into(),
+            version_num,
+            system_identifier: 0,
+            database_oid: 1,
+            in_recovery: false,
+            read_only: false,
+            postmaster_start: String::new(),
+            backend_pid: 1,
+            is_windows,
+            role: "etl".into(),
+            superuser: false,
+        }
     }
 
     #[test]
-    fn a_setting_that_is_newer_than_some_servers_asks_for_the_version_first() {
-        let sql = opening_sql(Side::Destination, "0");
-        assert!(
-            sql.contains("::pg_catalog.int4 >= 170000 then pg_catalog.set_config('transaction_timeout', '0'")
-        );
+    fn what_a_source_is_given_ends_with_the_transaction_and_takes_no_snapshot() {
+        let sql = local_sql(&server(170_000, false));
+        assert!(sql.split("; ").all(|statement| statement.starts_with("set local ")), "{sql}");
+        assert!(sql.contains("set local transaction_timeout = '0'"), "{sql}");
+    }
+
+    #[test]
+    fn a_server_is_not_given_a_setting_that_it_does_not_know() {
+        let sql = local_sql(&server(130_000, false));
+        assert!(!sql.contains("transaction_timeout") && !sql.contains("idle_session_timeout"), "{sql}");
+        assert!(!local_sql(&server(170_000, true)).contains("client_connection_check_interval"));
     }
 
     #[test]

@@ -15,7 +15,9 @@ use tokio_postgres::config::{Config, SslMode, SslNegotiation};
 use tokio_postgres::tls::{ChannelBinding, TlsConnect, TlsStream};
 use tokio_postgres::{AsyncMessage, Client, Connection};
 
+use super::Side;
 use super::socket::Socket;
+use super::statement_names::{self, StatementNames};
 use crate::postgres::row_tap::{RowTap, TapHandle};
 use crate::postgres::sqlstate::printable;
 
@@ -41,14 +43,20 @@ pub(super) struct Life {
 }
 
 /// Authenticates on a socket and spawns the connection's task.
-pub(super) async fn start(mut config: Config, socket: Socket) -> Result<Started, tokio_postgres::Error> {
+pub(super) async fn start(
+    mut config: Config,
+    socket: Socket,
+    side: Side,
+) -> Result<Started, tokio_postgres::Error> {
     match socket.is_encrypted() {
         // TLS is there already: `Direct` means that tokio-postgres negotiates nothing.
         true => config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct),
         false => config.ssl_mode(SslMode::Disable),
     };
     let tls = AlreadyTls(socket.channel_binding());
-    let (socket, tap) = RowTap::new(socket);
+    let names = (side == Side::Source).then(statement_names::prefix);
+    let (socket, tap) = RowTap::new(StatementNames::new(socket, names));
+    let socket = socket.hiding_types(side == Side::Source);
     let (client, connection) = config.connect_raw(socket, tls).await?;
     Ok(Started { client, tap, life: Life::of(connection) })
 }
