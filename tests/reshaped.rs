@@ -91,6 +91,7 @@ async fn a_table_that_is_emptied_in_the_middle_is_loaded_again_and_one_that_is_r
     let pair = databases("reshaped_files").await;
     events::make(&pair).await;
     let ways = [
+        ("truncate mart.events", "mode = \"replace\"\n", 2),
         ("truncate mart.events", "mode = \"merge\"\nkey = [\"id\"]\n", 2),
         ("vacuum full mart.events", "mode = \"replace\"\n", 1),
         ("cluster mart.events using events_pkey", "mode = \"replace\"\n", 1),
@@ -105,6 +106,16 @@ async fn a_table_that_is_emptied_in_the_middle_is_loaded_again_and_one_that_is_r
         let tried = project.destination.scalar("select max(attempt) from pgtide.attempt").await;
         assert_eq!(tried, attempts.to_string(), "{change}, {mode}");
     }
+}
+
+#[tokio::test]
+async fn an_append_whose_rows_are_gone_does_not_go_on_after_them() {
+    let pair = databases("reshaped_append").await;
+    events::make(&pair).await;
+    let project = Project::new(&pair)
+        .job("events", &events::job(&format!("mode = \"append\"\nresume_key = \"id\"\n{PATIENT}")));
+    let (code, stderr) = changed_in_the_middle(&project, EVERYTHING, "truncate mart.events").await;
+    assert_eq!(code, 78, "{stderr}");
 }
 
 #[tokio::test]
