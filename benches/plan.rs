@@ -25,11 +25,12 @@ const FILL: &str = "
 set timezone = 'America/New_York';
 insert into pgtide.interval (job, interval_start, interval_end, key, timezone, state, table_oid, table_name,
     loaded_at, definition_hash, rows, bytes, batches, digest, source_snapshot, source_system, attempt, host,
-    pid, run_id, started_at, finished_at)
+    pid, run_id, started_at, finished_at, table_file)
 select '{job}', s, s + interval '1 {unit}', to_char(s, '{key}'), 'America/New_York', 'loaded',
        'mart.{job}'::regclass, 'mart.{job}', s + interval '2 {unit}',
        (select definition_hash from pgtide.interval where job = '{job}'), 1000, 100000, 1, 42,
-       '1:1:', 7, 1, 'etl-1', 4711, 'run', s + interval '1 {unit} 59 m', s + interval '2 {unit}'
+       '1:1:', 7, 1, 'etl-1', 4711, 'run', s + interval '1 {unit} 59 m', s + interval '2 {unit}',
+       pg_relation_filenode('mart.{job}')
 from (select min(interval_start) as newest from pgtide.interval where job = '{job}') known,
      generate_series(newest - interval '{number} {unit}', newest - interval '1 {unit}', interval '1 {unit}') s;
 delete from pgtide.interval

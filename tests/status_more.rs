@@ -84,9 +84,10 @@ async fn ten_years_of_days_are_one_screen() {
     pair.destination
         .exec(
             "insert into pgtide.interval (job, interval_start, interval_end, key, timezone, state, table_oid,
-                 table_name, loaded_at, rows)
+                 table_name, loaded_at, rows, table_file)
              select 'events', d at time zone 'America/New_York', (d + interval '1 day') at time zone 'America/New_York',
-                 d::date, 'America/New_York', 'loaded', 'mart.events'::regclass, 'mart.events', now(), 1
+                 d::date, 'America/New_York', 'loaded', 'mart.events'::regclass, 'mart.events', now(), 1,
+                 pg_relation_filenode('mart.events')
              from generate_series(timestamp '2016-01-01', '2026-01-11', interval '1 day') d
              where d <> timestamp '2019-03-05'",
         )

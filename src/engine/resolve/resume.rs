@@ -12,6 +12,7 @@ use crate::interval::DataInterval;
 use crate::ledger::{Claim, Origin};
 use crate::plan::Planned;
 use crate::postgres::bound::{Bound, Condition};
+use crate::postgres::catalog::Order;
 use crate::postgres::connect::{Session, role_settings_sql};
 use crate::postgres::ident;
 
@@ -53,9 +54,10 @@ impl Resolved {
         else {
             return Ok(());
         };
+        let Some(order) = &self.source.order else { return Ok(()) };
         let from = self.source.relation_sql(job, &planned.interval)?;
         let bounds = self.bounds(job, &planned.interval, None);
-        check(session, (&from, &bounds), (key, last), &source::timezone(job)).await
+        check(session, (&from, &bounds), (key, last, order), &source::timezone(job)).await
     }
 }
 
@@ -63,12 +65,12 @@ impl Resolved {
 async fn check(
     session: &Session,
     (from, bounds): (&str, &Condition),
-    (key, last): (&str, &[u8]),
+    (key, last, order): (&str, &[u8], &Order),
     timezone: &str,
 ) -> Result<()> {
     let doing = &*format!("{}: looking for the last {key} that was loaded", session.server().name);
     let (name, number) = (ident::quote(key), bounds.params.len() + 1);
-    let same = bounds.clone().and(Some(&format!("{name} operator(pg_catalog.=) ${number}")));
+    let same = bounds.clone().and(Some(&order.same(&name, &format!("${number}"))));
     let nulls = bounds.clone().and(Some(&format!("{name} is null")));
     let sql = format!(
         "select (select pg_catalog.count(*) from (select from {from}{} limit 2) same),

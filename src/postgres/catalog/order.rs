@@ -66,6 +66,13 @@ impl Order {
         format!("{value} using {}", self.less)
     }
 
+    /// The condition that a value comes neither before nor after another, a parameter such as `$1`.
+    #[must_use]
+    pub fn same(&self, value: &str, parameter: &str) -> String {
+        let Self { less, greater, type_sql } = self;
+        format!("not ({value} {less} {parameter}::{type_sql} or {value} {greater} {parameter}::{type_sql})")
+    }
+
     /// The condition that a value comes after another, a parameter such as `$1`.
     #[must_use]
     pub fn later(&self, value: &str, parameter: &str) -> String {
