@@ -83,7 +83,7 @@ async fn check(
     let params = Condition { params, ..Condition::default() };
     session.batch(doing, "begin read only").await?;
     session.batch(doing, &role_settings_sql(timezone)).await?;
-    let answer = session.query_one(doing, &sql, &params.to_params()).await;
+    let answer = session.query_one_typed(doing, &sql, &params).await;
     session.batch(doing, "rollback").await?;
     let row = answer?;
     let what = match (row.get::<_, i64>(0), row.get(1)) {
