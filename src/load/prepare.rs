@@ -22,8 +22,8 @@ impl Load<'_> {
     /// `Preflight`, when the interval holds rows that pgtide did not load; `Fenced`; the server's.
     pub async fn prepare(&self, session: &Session) -> Result<bool> {
         self.refuse_leftovers(session).await?;
-        self.refuse_known_rows(session).await?;
         self.refuse_shared_rows(session).await?;
+        self.refuse_known_rows(session).await?;
         // With a single transaction that check belongs into it. What dead attempts left is looked at where it
         // is cleared.
         if !self.is_single() && self.claim.left_rows == 0 {
