@@ -37,8 +37,14 @@ impl Load<'_> {
         }
         let stored = self.stored(session).await?;
         let replaces = self.rules.reload && !self.rules.must_be_empty;
-        if !replaces && (stored.others > 0 || stored.ours != self.claim.left_rows) {
+        if !replaces && stored.others > 0 {
             return Err(self.unaccounted_rows(stored));
+        }
+        if stored.ours != self.claim.left_rows {
+            let (gone, left) = (self.claim.left_rows - stored.ours, self.claim.left_rows);
+            self.notice(format!(
+                "{gone} of the {left} rows that the interrupted attempts stored in {name} are gone: it starts over"
+            ));
         }
         // What a reload replaces beyond that is counted, and removed, by the transaction that has the new rows.
         let doing = format!("clearing what a broken attempt left in {name}");
